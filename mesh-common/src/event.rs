@@ -1,0 +1,61 @@
+//! Events: single connections worth telling about. The counters have them all; the ring may
+//! lose some, and counts what it loses ([`crate::reason::Reason::EVENT_LOST`]).
+
+use crate::addr::IpKey;
+use crate::backend::BackendIndex;
+use crate::service::ServiceIndex;
+
+/// Record of the `events` ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The service.
+    pub service: ServiceIndex,
+    /// The backend; none where none could be chosen.
+    pub backend: BackendIndex,
+    /// The backend's generation.
+    pub generation: u32,
+    /// `CLOCK_MONOTONIC` nanoseconds.
+    pub time_ns: u64,
+    /// From SYN to the end, nanoseconds.
+    pub duration_ns: u64,
+    /// Payload bytes that the backend acknowledged.
+    pub bytes_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Client's own address.
+    pub client_addr: IpKey,
+    /// What the application connected to.
+    pub frontend_addr: IpKey,
+    /// Where the connection went.
+    pub backend_addr: IpKey,
+    /// Client's port, host order.
+    pub client_port: u16,
+    /// Port of the frontend, host order.
+    pub frontend_port: u16,
+    /// Port of the backend, host order.
+    pub backend_port: u16,
+    /// Zero.
+    pub pad: u16,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: u32,
+}
+
+/// What happened.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKind {
+    /// The number.
+    pub code: u32,
+}
+
+impl EventKind {
+    /// An established connection ended; only with [`crate::tunables::TunableFlags::ACCESS_LOG`].
+    pub const CLOSED: Self = Self { code: 1 };
+    /// A connection did not get established.
+    pub const FAILED: Self = Self { code: 2 };
+}

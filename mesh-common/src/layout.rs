@@ -1,0 +1,85 @@
+//! Proof that the shared types look the same to both sides: sizes, alignments and offsets as
+//! numbers, no hidden padding, and aya's `Pod` for user space.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use crate::addr::IpKey;
+use crate::backend::Backend;
+use crate::conn::ConnRecord;
+use crate::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use crate::event::Event;
+use crate::frontend::{Frontend, FrontendKey};
+use crate::service::ServiceHead;
+use crate::slot::Slot;
+use crate::tunables::Tunables;
+
+/// The same 16 bytes as words in memory order.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a transmute between arrays of integers")]
+pub(crate) const fn words(octets: [u8; 16]) -> [u32; 4] {
+    // SAFETY: same size, no padding, every bit pattern is valid on both sides.
+    unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(octets) }
+}
+
+/// The same four words as bytes in memory order.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a transmute between arrays of integers")]
+pub(crate) const fn octets(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: as in `words`.
+    unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
+}
+
+/// Asserts size, alignment and every field's offset. Fields are listed in order with their
+/// sizes; each must begin where the one before ended, and the last must end the type, so there
+/// is no padding that has no name.
+macro_rules! layout {
+    ($type:ident, size $size:literal, align $align:literal, { $($field:ident: $at:literal + $len:literal),+ $(,)? }) => {
+        const _: () = {
+            assert!(size_of::<$type>() == $size);
+            assert!(align_of::<$type>() == $align);
+            let mut end = 0;
+            $(
+                assert!(offset_of!($type, $field) == $at);
+                assert!(end == $at);
+                end += $len;
+            )+
+            assert!(end == $size);
+        };
+
+        #[cfg(feature = "user")]
+        #[expect(unsafe_code, reason = "aya marks plain old data by an unsafe trait")]
+        // SAFETY: `repr(C)`, integers and arrays of them only, and the asserts above show that
+        // there is no padding.
+        unsafe impl aya::Pod for $type {}
+    };
+}
+
+layout!(IpKey, size 16, align 4, { octets: 0 + 16 });
+layout!(FrontendKey, size 20, align 4, { addr: 0 + 16, port: 16 + 2, proto: 18 + 1, pad: 19 + 1 });
+layout!(Frontend, size 4, align 4, { service: 0 + 4 });
+layout!(ServiceHead, size 24, align 4, {
+    slot_base: 0 + 4, slot_count: 4 + 4, generation: 8 + 4, algorithm: 12 + 4, flags: 16 + 4,
+    refuse_errno: 20 + 4,
+});
+layout!(Slot, size 16, align 4, { service: 0 + 4, backend: 4 + 4, alias: 8 + 4, threshold: 12 + 4 });
+layout!(Backend, size 28, align 4, {
+    addr: 0 + 16, port: 16 + 2, flags: 18 + 2, service: 20 + 4, generation: 24 + 4,
+});
+layout!(ConnRecord, size 64, align 8, {
+    frontend_addr: 0 + 16, backend_addr: 16 + 16, frontend_port: 32 + 2, backend_port: 34 + 2,
+    service: 36 + 4, backend: 40 + 4, generation: 44 + 4, stage: 48 + 4, received_mark: 52 + 4,
+    started_ns: 56 + 8,
+});
+layout!(BackendCounters, size 64, align 8, {
+    attempts: 0 + 8, opened: 8 + 8, failed: 16 + 8, closed: 24 + 8, bytes_sent: 32 + 8,
+    bytes_received: 40 + 8, retransmits: 48 + 8, rtt_us: 56 + 8,
+});
+layout!(ServiceCounters, size 16, align 8, { refused: 0 + 8, passed: 8 + 8 });
+layout!(ReasonCount, size 8, align 8, { count: 0 + 8 });
+layout!(Event, size 112, align 8, {
+    kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,
+    duration_ns: 24 + 8, bytes_sent: 32 + 8, bytes_received: 40 + 8, client_addr: 48 + 16,
+    frontend_addr: 64 + 16, backend_addr: 80 + 16, client_port: 96 + 2, frontend_port: 98 + 2,
+    backend_port: 100 + 2, pad: 102 + 2, retransmits: 104 + 4, srtt_us: 108 + 4,
+});
+layout!(Tunables, size 16, align 8, { abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8 });

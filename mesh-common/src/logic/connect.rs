@@ -1,0 +1,69 @@
+//! What `connect()` does with the state it looked up.
+//!
+//! ```text
+//! frontends[vip:port] ─► services[i] ─► place(head, random) ─► slots[base + n]
+//!                                                                  │ choose(slot, i, fraction)
+//!                                                                  ▼
+//!                                              backends[b] ─► belongs(backend, i)
+//! ```
+
+use crate::backend::{Backend, BackendIndex};
+use crate::reason::Reason;
+use crate::service::{ServiceFlags, ServiceHead, ServiceIndex};
+use crate::slot::Slot;
+
+/// How often a torn head or slot is read again before giving up. One retry is enough unless the
+/// agent rewrites the same service between every two reads.
+pub const MAX_TRIES: u32 = 4;
+
+/// A place in the alias table, and the fraction that decides between its two backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index into `slots`.
+    pub slot: u32,
+    /// In units of 2^-32.
+    pub fraction: u32,
+}
+
+/// Turns one random number into a place: the high half of `random * slot_count` is the slot, the
+/// low half is uniform within it. `None` where the service has no backend.
+#[must_use]
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a 64-bit product are meant")]
+pub const fn place(head: &ServiceHead, random: u32) -> Option<Place> {
+    if head.slot_count == 0 {
+        return None;
+    }
+    let product = random as u64 * head.slot_count as u64;
+    let slot = head.slot_base.wrapping_add((product >> 32) as u32);
+    Some(Place { slot, fraction: product as u32 })
+}
+
+/// The slot's backend, or `None` where the slot is not the service's: a torn read.
+#[must_use]
+#[inline(always)]
+pub const fn choose(slot: &Slot, service: ServiceIndex, fraction: u32) -> Option<BackendIndex> {
+    if slot.service.index != service.index {
+        return None;
+    }
+    let chosen = if fraction < slot.threshold { slot.backend } else { slot.alias };
+    if chosen.index == BackendIndex::NONE.index { None } else { Some(chosen) }
+}
+
+/// Whether the backend is the service's; the alternative is a torn read.
+#[must_use]
+#[inline(always)]
+pub const fn belongs(backend: &Backend, service: ServiceIndex) -> bool {
+    backend.service.index == service.index && backend.port != 0
+}
+
+/// What a connection meets when no backend can take it.
+#[must_use]
+#[inline(always)]
+pub const fn without_backend(head: &ServiceHead) -> Reason {
+    if head.flags.contains(ServiceFlags::PASS_THROUGH) {
+        Reason::NO_BACKEND_PASSED
+    } else {
+        Reason::NO_BACKEND_REFUSED
+    }
+}

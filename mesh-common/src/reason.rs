@@ -1,0 +1,68 @@
+//! Why a program ended as it did: every exit has a reason, counted per CPU, and this table says
+//! which of them let the connection through.
+
+/// Index into `reasons`.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reason {
+    /// The number.
+    pub code: u32,
+}
+
+impl Reason {
+    /// connect: sent to a backend.
+    pub const REDIRECTED: Self = Self { code: 0 };
+    /// connect: the destination is no service; the usual case on a node.
+    pub const NOT_A_SERVICE: Self = Self { code: 1 };
+    /// connect: not TCP.
+    pub const NOT_TCP: Self = Self { code: 2 };
+    /// connect: no backend, the service refuses.
+    pub const NO_BACKEND_REFUSED: Self = Self { code: 3 };
+    /// connect: no backend, the service passes connections through.
+    pub const NO_BACKEND_PASSED: Self = Self { code: 4 };
+    /// connect: the slot belonged to another service on every try; the agent was rewriting it.
+    pub const TORN: Self = Self { code: 5 };
+    /// connect: the service or the backend that the maps name does not exist.
+    pub const DANGLING: Self = Self { code: 6 };
+    /// connect: the per-socket record could not be stored, so `getpeername` and the counters of
+    /// this connection do not work.
+    pub const NO_RECORD: Self = Self { code: 7 };
+    /// sockops: a connection ended whose backend index has since been given to another backend.
+    pub const STALE_BACKEND: Self = Self { code: 8 };
+    /// An event was lost because the ring buffer was full; the counters have it.
+    pub const EVENT_LOST: Self = Self { code: 9 };
+
+    /// Number of reasons.
+    pub const COUNT: u32 = 10;
+
+    /// All reasons with the names that metrics and dumps use.
+    pub const NAMES: [(Self, &'static str); 10] = [
+        (Self::REDIRECTED, "redirected"),
+        (Self::NOT_A_SERVICE, "not_a_service"),
+        (Self::NOT_TCP, "not_tcp"),
+        (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
+        (Self::NO_BACKEND_PASSED, "no_backend_passed"),
+        (Self::TORN, "torn"),
+        (Self::DANGLING, "dangling"),
+        (Self::NO_RECORD, "no_record"),
+        (Self::STALE_BACKEND, "stale_backend"),
+        (Self::EVENT_LOST, "event_lost"),
+    ];
+
+    /// Whether `connect()` goes on. What the mesh does not understand it lets through
+    /// unchanged; what belongs to a service but cannot be served is refused, because a
+    /// connection to the bare virtual address would bypass the policy in silence.
+    #[must_use]
+    #[inline(always)]
+    pub const fn lets_through(self) -> bool {
+        match self {
+            Self::NO_BACKEND_REFUSED | Self::TORN | Self::DANGLING => false,
+            Self::REDIRECTED
+            | Self::NOT_A_SERVICE
+            | Self::NOT_TCP
+            | Self::NO_BACKEND_PASSED
+            | Self::NO_RECORD
+            | Self { .. } => true,
+        }
+    }
+}

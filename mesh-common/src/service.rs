@@ -1,0 +1,78 @@
+//! Services as the kernel sees them: one per service port, by index.
+
+/// Index into `services`. One index per (service, port).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ServiceIndex {
+    /// The number.
+    pub index: u32,
+}
+
+impl ServiceIndex {
+    /// No service: index 0 is never given out, so zeroed memory refers to nothing.
+    pub const NONE: Self = Self { index: 0 };
+}
+
+/// Value of the `services` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ServiceHead {
+    /// First index into `slots`.
+    pub slot_base: u32,
+    /// Number of slots; 0 means that no backend can take a connection.
+    pub slot_count: u32,
+    /// Raised with every change of the head; for people who compare dumps.
+    pub generation: u32,
+    /// How a slot is chosen; see [`Algorithm`].
+    pub algorithm: Algorithm,
+    /// Bits of [`ServiceFlags`].
+    pub flags: ServiceFlags,
+    /// Errno that `connect()` returns where [`ServiceFlags::PASS_THROUGH`] is not set and no
+    /// backend can take the connection; positive.
+    pub refuse_errno: u32,
+}
+
+impl ServiceHead {
+    /// Errno of a refused connection, also where the head could not be read.
+    #[must_use]
+    #[inline(always)]
+    pub const fn refusal(&self) -> u32 {
+        if self.refuse_errno == 0 { DEFAULT_REFUSE_ERRNO } else { self.refuse_errno }
+    }
+}
+
+/// `EHOSTUNREACH`: what a client sees when a service has no backend.
+pub const DEFAULT_REFUSE_ERRNO: u32 = 113;
+
+/// How a slot is chosen.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Algorithm {
+    /// The number.
+    pub code: u32,
+}
+
+impl Algorithm {
+    /// Weighted random over an alias table.
+    pub const ALIAS: Self = Self { code: 0 };
+}
+
+/// Flags of a service.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ServiceFlags {
+    /// The number.
+    pub bits: u32,
+}
+
+impl ServiceFlags {
+    /// Without a backend, let the connection go to the virtual address itself.
+    pub const PASS_THROUGH: Self = Self { bits: 1 };
+
+    /// Whether all bits of `flags` are set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.bits & flags.bits == flags.bits
+    }
+}

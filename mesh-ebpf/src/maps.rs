@@ -1,0 +1,48 @@
+//! Every map, with the types of mesh-common and default sizes; the agent's flags replace the
+//! sizes before loading. All have BTF, so that `bpftool map dump` prints field names.
+//!
+//! The statics are named like the maps in `mesh_common::names`: the loader finds them by the
+//! symbol.
+
+#![expect(non_upper_case_globals, reason = "the symbol is the map's name")]
+
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::macros::btf_map;
+use mesh_common::backend::Backend;
+use mesh_common::conn::ConnRecord;
+use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::limits;
+use mesh_common::reason::Reason;
+use mesh_common::service::ServiceHead;
+use mesh_common::slot::Slot;
+use mesh_common::tunables::Tunables;
+
+const FRONTENDS: usize = (limits::MAX_SERVICES * limits::FRONTENDS_PER_SERVICE) as usize;
+const SERVICES: usize = limits::MAX_SERVICES as usize;
+const SLOTS: usize = limits::MAX_SLOTS as usize;
+const BACKENDS: usize = limits::MAX_BACKENDS as usize;
+const REASONS: usize = Reason::COUNT as usize;
+const RING: usize = limits::EVENT_RING_BYTES as usize;
+
+#[btf_map]
+pub(crate) static frontends: HashMap<FrontendKey, Frontend, FRONTENDS> = HashMap::new();
+#[btf_map]
+pub(crate) static services: Array<ServiceHead, SERVICES> = Array::new();
+#[btf_map]
+pub(crate) static slots: Array<Slot, SLOTS> = Array::new();
+#[btf_map]
+pub(crate) static backends: Array<Backend, BACKENDS> = Array::new();
+#[btf_map]
+pub(crate) static backend_counters: PerCpuArray<BackendCounters, BACKENDS> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static service_counters: PerCpuArray<ServiceCounters, SERVICES> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static reasons: PerCpuArray<ReasonCount, REASONS> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static conns: SkStorage<ConnRecord> = SkStorage::new();
+// Records are `mesh_common::event::Event`; libbpf refuses a ring that declares a value type.
+#[btf_map]
+pub(crate) static events: RingBuf<(), RING> = RingBuf::new();
+#[btf_map]
+pub(crate) static tunables: Array<Tunables, 1> = Array::new();

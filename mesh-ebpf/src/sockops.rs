@@ -1,0 +1,136 @@
+//! The life of a connection: established, failed, closed, with its bytes and round-trip time.
+//! Sockets that no service owns leave at the first test and are not followed.
+
+use mesh_common::conn::{ConnRecord, Stage};
+use mesh_common::event::{Event, EventKind};
+use mesh_common::logic::payload::{self, Final};
+use mesh_common::logic::stage::{Change, on_state};
+use mesh_common::reason::Reason;
+use mesh_common::tunables::TunableFlags;
+
+use crate::ctx::{self, SockOps};
+use crate::{maps, telemetry};
+
+/// `BPF_SOCK_OPS_TCP_CONNECT_CB`: just before the SYN.
+const CONNECT: u32 = 3;
+/// `BPF_SOCK_OPS_STATE_CB`: a change of the TCP state, on followed sockets.
+const STATE: u32 = 10;
+
+#[inline(always)]
+pub(crate) fn sockops(ctx: &SockOps) {
+    match ctx.op() {
+        CONNECT => connecting(ctx),
+        STATE => state(ctx),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn connecting(ctx: &SockOps) {
+    let Some(record) = ctx.record() else { return };
+    let (addr, port) = ctx.remote4();
+    if record.stage == Stage::CHOSEN && record.describes(&addr, port) {
+        record.stage = Stage::CONNECTING;
+        record.started_ns = ctx::now_ns();
+        ctx.follow_states();
+    }
+}
+
+#[inline(always)]
+fn state(ctx: &SockOps) {
+    let Some(record) = ctx.record() else { return };
+    let (from, entered) = ctx.states();
+    let change = on_state(record.stage, entered);
+    record.stage = change.stage(record.stage);
+    match change {
+        Change::None => {}
+        Change::HalfClosed => record.received_mark = low(ctx.bytes_received()),
+        Change::Opened => {
+            if let Some(counters) = holder(record) {
+                ctx::add(&mut counters.opened, 1);
+            }
+        }
+        Change::Failed => {
+            if let Some(counters) = holder(record) {
+                ctx::add(&mut counters.failed, 1);
+            }
+            telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0));
+        }
+        Change::Closed => closed(ctx, record, from),
+    }
+}
+
+#[inline(always)]
+fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) {
+    let end = Final {
+        from,
+        all_acked: ctx.snd_una() == ctx.snd_nxt(),
+        acked: ctx.bytes_acked(),
+        received: ctx.bytes_received(),
+        received_mark: record.received_mark,
+    };
+    let (sent, received) = (payload::sent(&end), payload::received(&end));
+    if let Some(counters) = holder(record) {
+        ctx::add(&mut counters.bytes_sent, sent);
+        ctx::add(&mut counters.bytes_received, received);
+        ctx::add(&mut counters.retransmits, u64::from(ctx.total_retrans()));
+        ctx::add(&mut counters.rtt_us, u64::from(ctx.srtt_us()));
+        // Last, so that whoever sees the connection closed sees its bytes as well.
+        ctx::add(&mut counters.closed, 1);
+    }
+    let flags = ctx::copy(maps::tunables.get_ptr(0)).unwrap_or_default().flags;
+    if flags.contains(TunableFlags::ACCESS_LOG) {
+        telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received));
+    }
+}
+
+/// The backend's counters, unless its index has been given to another backend since.
+#[inline(always)]
+fn holder(record: &ConnRecord) -> Option<&'static mut mesh_common::counter::BackendCounters> {
+    match telemetry::current(record.backend) {
+        Some(backend) if backend.generation == record.generation => {
+            telemetry::backend(record.backend)
+        }
+        Some(_) | None => {
+            telemetry::count(Reason::STALE_BACKEND);
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn event(
+    ctx: &SockOps,
+    record: &ConnRecord,
+    kind: EventKind,
+    bytes_sent: u64,
+    bytes_received: u64,
+) -> Event {
+    let time_ns = ctx::now_ns();
+    let (client_addr, client_port) = ctx.local4();
+    Event {
+        kind,
+        service: record.service,
+        backend: record.backend,
+        generation: record.generation,
+        time_ns,
+        duration_ns: time_ns.wrapping_sub(record.started_ns),
+        bytes_sent,
+        bytes_received,
+        client_addr,
+        frontend_addr: record.frontend_addr,
+        backend_addr: record.backend_addr,
+        client_port,
+        frontend_port: record.frontend_port,
+        backend_port: record.backend_port,
+        pad: 0,
+        retransmits: ctx.total_retrans(),
+        srtt_us: ctx.srtt_us(),
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+const fn low(value: u64) -> u32 {
+    value as u32
+}

@@ -1,0 +1,123 @@
+//! `ServiceConfig`: wire ⇄ model.
+
+use std::collections::BTreeSet;
+
+use super::{label_text, optional_label};
+use crate::model::{Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule};
+use crate::violation::{Fields, Reason};
+use crate::wire;
+
+/// Most traffic rules of a service.
+const MAX_RULES: usize = 256;
+/// Highest weight of a rule: 2^20.
+const MAX_WEIGHT: u32 = 1 << 20;
+
+pub(super) fn from_wire(
+    fields: &mut Fields,
+    name: ObjectName,
+    labels: Labels,
+    spec: wire::ServiceConfig,
+) -> ServiceConfig {
+    let wire::ServiceConfig {
+        traffic_rules,
+        load_balancer,
+        circuit_breaker,
+        outlier_detection,
+        health_check,
+        timeouts,
+        retry,
+    } = spec;
+    fields.unsupported("spec.loadBalancer", load_balancer.is_some());
+    fields.unsupported("spec.circuitBreaker", circuit_breaker.is_some());
+    fields.unsupported("spec.outlierDetection", outlier_detection.is_some());
+    fields.unsupported("spec.healthCheck", health_check.is_some());
+    fields.unsupported("spec.timeouts", timeouts.is_some());
+    fields.unsupported("spec.retry", retry.is_some());
+    let traffic_rules = rules(fields, &name, traffic_rules);
+    ServiceConfig { name, labels, traffic_rules }
+}
+
+fn rules(
+    fields: &mut Fields,
+    name: &ObjectName,
+    rules: Vec<wire::TrafficRule>,
+) -> Vec<TrafficRule> {
+    if rules.len() > MAX_RULES {
+        let message = format!("{} rules: use at most {MAX_RULES}", rules.len());
+        fields.invalid("spec.trafficRules", message);
+    }
+    let sum: u64 = rules.iter().map(|rule| u64::from(rule.weight)).sum();
+    if sum == 0 && !rules.is_empty() {
+        fields.invalid(
+            "spec.trafficRules",
+            "the weights add up to 0: give at least one rule a weight above 0",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let mut checked = Vec::new();
+    for (index, rule) in rules.into_iter().take(MAX_RULES).enumerate() {
+        let at = format!("spec.trafficRules[{index}]");
+        let wire::TrafficRule { destination, weight, retries, timeout_ms, r#match } = rule;
+        fields.unsupported(format!("{at}.retries"), retries.is_some());
+        fields.unsupported(format!("{at}.timeout"), timeout_ms != 0);
+        fields.unsupported(format!("{at}.match"), r#match.is_some());
+        if weight > MAX_WEIGHT {
+            let message = format!("{weight} is too high: use 0 to {MAX_WEIGHT}");
+            fields.invalid(format!("{at}.weight"), message);
+        }
+        let Some(destination) = destination_of(fields, &at, name, destination) else {
+            continue;
+        };
+        if !seen.insert(destination.clone()) {
+            let message = "an earlier rule has the same destination";
+            fields.push(Reason::Duplicate, format!("{at}.destination"), message);
+        }
+        checked.push(TrafficRule { destination, weight });
+    }
+    checked
+}
+
+fn destination_of(
+    fields: &mut Fields,
+    at: &str,
+    name: &ObjectName,
+    destination: Option<wire::Destination>,
+) -> Option<Destination> {
+    let wire::Destination { service, version } = destination.unwrap_or_default();
+    if service.is_empty() && version.is_empty() {
+        fields.invalid(format!("{at}.destination"), "required: a version, a service, or both");
+        return None;
+    }
+    let version_label = optional_label(fields, &format!("{at}.destination.version"), &version);
+    if version_label.is_none() && !version.is_empty() {
+        return None;
+    }
+    let service = if service.is_empty() {
+        name.clone()
+    } else {
+        name.sibling(fields.check(&format!("{at}.destination.service"), service.parse::<Name>())?)
+    };
+    Some(Destination { service, version: version_label })
+}
+
+impl From<&ServiceConfig> for wire::ServiceConfig {
+    fn from(config: &ServiceConfig) -> Self {
+        let ServiceConfig { name, labels: _, traffic_rules } = config;
+        let rule = |rule: &TrafficRule| {
+            let own = rule.destination.service == *name && rule.destination.version.is_some();
+            wire::TrafficRule {
+                destination: Some(wire::Destination {
+                    service: if own {
+                        String::new()
+                    } else {
+                        rule.destination.service.name.to_string()
+                    },
+                    version: label_text(rule.destination.version.as_ref()),
+                }),
+                weight: rule.weight,
+                ..wire::TrafficRule::default()
+            }
+        };
+        Self { traffic_rules: traffic_rules.iter().map(rule).collect(), ..Self::default() }
+    }
+}

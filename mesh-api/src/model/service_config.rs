@@ -1,0 +1,33 @@
+//! How the connections of one service are shared out.
+
+use super::{Label, Labels, ObjectName};
+
+/// Configuration of the service of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Namespace and name of the service.
+    pub name: ObjectName,
+    /// Free-form labels.
+    pub labels: Labels,
+    /// Shares of the connections; empty means all endpoints of the service by their weights.
+    /// The sum of the weights is at least 1 and fits `u32`.
+    pub traffic_rules: Vec<TrafficRule>,
+}
+
+/// One share of the connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficRule {
+    /// Where they go.
+    pub destination: Destination,
+    /// The share, relative to the sum over all rules.
+    pub weight: u32,
+}
+
+/// A set of endpoints: of a service, all or one version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    /// The service whose endpoints are meant.
+    pub service: ObjectName,
+    /// Only endpoints of this version; `None` means all.
+    pub version: Option<Label>,
+}

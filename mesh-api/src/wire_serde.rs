@@ -1,0 +1,87 @@
+//! How wire types look in YAML and JSON: enums by name, durations as "1m30s", defaults left out.
+
+use std::time::Duration;
+
+use serde::{Deserializer, Serializer};
+
+use crate::manifest::duration::{format_duration, parse_duration};
+use crate::manifest::shorten;
+
+/// Whether a field can be left out of a manifest.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+macro_rules! enum_serde {
+    ($module:ident, $name:path, { $($variant:ident => $text:literal),+ $(,)? }) => {
+        pub(crate) mod $module {
+            use serde::{Deserialize as _, Deserializer, Serializer};
+
+            use $name as Enum;
+
+            pub(crate) fn serialize<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
+                match Enum::try_from(*value) {
+                    $(Ok(Enum::$variant) => to.serialize_str($text),)+
+                    Ok(Enum::Unspecified) => to.serialize_str(""),
+                    Err(error) => Err(serde::ser::Error::custom(error)),
+                }
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i32, D::Error> {
+                let text = String::deserialize(from)?;
+                match text.as_str() {
+                    $($text => Ok(Enum::$variant.into()),)+
+                    other => Err(serde::de::Error::unknown_variant(other, &[$($text),+])),
+                }
+            }
+        }
+    };
+}
+
+enum_serde!(protocol, crate::wire::Protocol, { Tcp => "TCP", Udp => "UDP" });
+enum_serde!(on_no_backend, crate::wire::OnNoBackend, {
+    Refuse => "Refuse",
+    PassThrough => "PassThrough",
+});
+enum_serde!(endpoint_state, crate::wire::EndpointState, {
+    Serving => "Serving",
+    Draining => "Draining",
+});
+
+/// Milliseconds, written with units.
+pub(crate) mod duration_ms {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+
+    use super::{Deserializer, Duration, Serializer, format_duration, parse_duration, shorten};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    pub(crate) fn serialize<S: Serializer>(ms: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format_duration(Duration::from_millis(*ms)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        from.deserialize_str(Milliseconds)
+    }
+
+    struct Milliseconds;
+
+    impl Visitor<'_> for Milliseconds {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration like 250ms, 5s or 1m30s")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+            let duration = parse_duration(text).ok_or_else(|| {
+                E::custom(format!(
+                    "{:?} is no duration: write it like 250ms, 5s or 1m30s",
+                    shorten(text)
+                ))
+            })?;
+            u64::try_from(duration.as_millis()).map_err(E::custom)
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Delta ADS, both ends, as state machines: bytes, sockets, clocks and tasks stay in the shells.
+//!
+//! - [`server::DeltaStream`]: one client's stream as the control plane sees it.
+//! - [`client::DeltaClient`]: the node agent's end, which survives its streams.
+//! - [`snapshot::Snapshot`]: what a server serves; immutable, cheap to clone and to compare.
+//! - [`backoff::Backoff`]: how long to wait before the next connection attempt.
+//! - [`ads`]: the wire messages and the generated gRPC service. Only this crate names the crate
+//!   they come from.
+//!
+//! Rules of the protocol are quoted where they are implemented, as xDS protocol, "section";
+//! that is the document "xDS REST and gRPC protocol" of the Envoy project.
+#![forbid(unsafe_code)]
+
+pub mod ads;
+pub mod backoff;
+pub mod client;
+pub mod server;
+pub mod snapshot;
+
+mod detail;
+#[cfg(test)]
+mod wired;
+
+/// The name that subscribes to every resource of a type
+/// (xDS protocol, "How the client specifies what resources to return").
+pub const WILDCARD: &str = "*";

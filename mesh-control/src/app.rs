@@ -1,0 +1,200 @@
+//! Puts the control plane together and runs it: the only place that starts tasks and threads.
+//! Tests build it the same way as the program does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::health::{Health, State};
+use crate::http;
+use crate::lease::LeaseBook;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::store::redb::{Limits, RedbStore};
+use crate::world::World;
+use crate::writer::{Publisher, Writer, WriterHandle};
+use crate::xds::{Ads, Nodes};
+
+/// How long requests may go on after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A peer that does not answer a ping for so long is gone; asked this often.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Window of a stream, so that a large push needs few round trips.
+const WINDOW: u32 = 4 << 20;
+
+/// A running control plane.
+pub struct Bound {
+    /// Where agents and meshctl connect.
+    pub grpc: SocketAddr,
+    /// Where `/healthz` and `/metrics` are.
+    pub http: SocketAddr,
+    /// Cancel it to end the control plane.
+    pub shutdown: CancellationToken,
+    health: Arc<Health>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    writer: oneshot::Receiver<()>,
+}
+
+/// Opens the store, binds the addresses and starts to serve. When this returns, both addresses
+/// answer and everything that was stored is there.
+pub async fn build(config: Config) -> anyhow::Result<Bound> {
+    config.check()?;
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::default());
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+
+    // All addresses before the store: a wrong one must not cost a look at the data.
+    let grpc = bind("--listen", config.listen).await?;
+    let grpc_address = grpc.local_addr().context("--listen")?;
+    let http = bind("--http", config.http).await?;
+    let http_address = http.local_addr().context("--http")?;
+    let router = http::router(Arc::clone(&health), Arc::clone(&metrics));
+    let stop = shutdown.clone().cancelled_owned();
+    tasks.spawn(async move {
+        let server = axum::serve(http, router).with_graceful_shutdown(stop);
+        server.await.context("HTTP server")
+    });
+
+    let (store, world) = open_store(&config).await?;
+    metrics.observe_world(&world);
+    let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
+    let leases = Arc::new(LeaseBook::default());
+    let publisher = Publisher::new(Arc::clone(&world), Arc::clone(&nodes), Arc::clone(&health));
+    let worlds = publisher.worlds();
+    let snapshots = publisher.snapshots();
+    let (writer, handle) = Writer::new(
+        Arc::clone(&store),
+        world,
+        Arc::clone(&leases),
+        publisher,
+        Arc::clone(&metrics),
+    );
+    let (ended, writer_ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            writer.run();
+            // Fails only when nobody waits any more.
+            ended.send(()).ok();
+        })
+        .context("cannot start a thread")?;
+    tasks.spawn(expire(Arc::clone(&leases), handle.clone(), shutdown.clone()));
+
+    let ads = Ads::service(snapshots, Arc::clone(&nodes), metrics, shutdown.clone());
+    let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
+    let router = server().add_service(api.service()).add_service(ads);
+    tasks.spawn(serve(router, grpc, shutdown.clone()));
+
+    health.set(State::Ready);
+    Ok(Bound {
+        grpc: grpc_address,
+        http: http_address,
+        shutdown,
+        health,
+        tasks,
+        writer: writer_ended,
+    })
+}
+
+impl Bound {
+    /// Runs until `shutdown` is cancelled or a part fails, then lets requests finish for a while.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = self.shutdown.cancelled() => Ok(()),
+            ended = self.tasks.join_next() => ended.map_or(Ok(()), outcome),
+            // Before the shutdown it cannot end by itself.
+            _ = &mut self.writer => Err(anyhow!("the writer has crashed")),
+        };
+        self.health.set(State::Stopping);
+        self.shutdown.cancel();
+        let Self { mut tasks, writer, .. } = self;
+        let drain = async {
+            let mut result = failed;
+            while let Some(ended) = tasks.join_next().await {
+                result = result.and(outcome(ended));
+            }
+            // All handles are gone, so the writer ends and closes the store.
+            writer.await.ok();
+            result
+        };
+        let drained = tokio::time::timeout(DRAIN, drain).await;
+        drained.unwrap_or_else(|_| {
+            tracing::warn!("some requests did not finish in {DRAIN:?}: cut off");
+            Ok(())
+        })
+    }
+}
+
+fn outcome(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    ended.context("a task has crashed")?
+}
+
+async fn bind(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: choose another address with {option}")
+    })
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Arc<World>)> {
+    let directory = config.data_dir();
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = RedbStore::open(&directory, Limits::default())?;
+        let (revision, objects) = store.load()?;
+        let world = World::new(revision, objects);
+        tracing::info!(directory = %directory.display(), revision, "store open");
+        Ok::<_, crate::store::StoreError>((store, world))
+    });
+    let (store, world) = opened.await.context("opening the store")??;
+    Ok((Arc::new(store), Arc::new(world)))
+}
+
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+}
+
+async fn serve(
+    router: Router,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let incoming =
+        TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE));
+    let served = router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
+    served.await.context("gRPC server")
+}
+
+/// Has the writer remove endpoints whose leases are over.
+async fn expire(
+    leases: Arc<LeaseBook>,
+    writer: WriterHandle,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = leases.due() => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        if let Err(error) = writer.expire_leases().await {
+            tracing::warn!(%error, "endpoints without heartbeats stay");
+            tokio::select! {
+                () = tokio::time::sleep(KEEPALIVE) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line. Everything has a default: `mesh-control` alone starts on loopback.
+
+use std::fs::{OpenOptions, create_dir_all};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+use crate::store::redb::FILE_NAME;
+
+/// Where the data goes if this can be written.
+const SYSTEM_DIR: &str = "/var/lib/mesh";
+/// Where it goes otherwise.
+const LOCAL_DIR: &str = "./mesh-data";
+
+/// The control plane of the mesh: takes services, endpoints and configuration in, keeps them, and
+/// serves them to the agents.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mesh-control", version)]
+pub struct Config {
+    /// Directory for the data [default: /var/lib/mesh if writable, else ./mesh-data]
+    #[arg(long, env = "MESH_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address for agents and meshctl (gRPC: API and xDS); port 0 picks one
+    #[arg(long, env = "MESH_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:15010")]
+    pub listen: SocketAddr,
+
+    /// Address for /healthz and /metrics; port 0 picks one
+    #[arg(long, env = "MESH_HTTP", value_name = "ADDR", default_value = "127.0.0.1:15014")]
+    pub http: SocketAddr,
+
+    /// Allow addresses beyond loopback, though anyone who reaches them can change the mesh
+    #[arg(long, env = "MESH_INSECURE")]
+    pub insecure: bool,
+
+    /// How log lines look
+    #[arg(long, env = "MESH_LOG_FORMAT", value_name = "FORMAT", default_value = "plain")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What the configuration gets wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Plain text on a network.
+    #[error(
+        "{option} {address} is beyond loopback, and there is no TLS yet: anyone who reaches it \
+         can change the mesh. Use a loopback address, or say --insecure if the network is trusted"
+    )]
+    NotLoopback {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        address: SocketAddr,
+    },
+}
+
+impl Config {
+    /// Checks what the options say together.
+    pub const fn check(&self) -> Result<(), ConfigError> {
+        if self.insecure {
+            return Ok(());
+        }
+        if !self.listen.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback { option: "--listen", address: self.listen });
+        }
+        if !self.http.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback { option: "--http", address: self.http });
+        }
+        Ok(())
+    }
+
+    /// The directory for the data. Without `--data-dir` it looks which one can be written.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| {
+            let system = Path::new(SYSTEM_DIR);
+            let directory = if writable(system) { system } else { Path::new(LOCAL_DIR) };
+            directory.to_owned()
+        })
+    }
+}
+
+/// The only sure test is to open the file that will be opened; an empty one is as good as none.
+fn writable(directory: &Path) -> bool {
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        options.open(directory.join(FILE_NAME))
+    };
+    create_dir_all(directory).and_then(|()| open()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[&str]) -> Config {
+        Config::parse_from(["mesh-control"].iter().chain(options))
+    }
+
+    #[test]
+    fn defaults_are_loopback() {
+        let config = parse(&[]);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:15010");
+        assert_eq!(config.http.to_string(), "127.0.0.1:15014");
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn beyond_loopback_needs_a_word() {
+        for options in [["--listen", "0.0.0.0:1"], ["--http", "[::]:1"]] {
+            let error = parse(&options).check().unwrap_err().to_string();
+            assert!(error.contains(options[0]), "{error}");
+            assert!(error.contains("--insecure"), "{error}");
+        }
+        assert!(parse(&["--listen", "0.0.0.0:1", "--insecure"]).check().is_ok());
+        assert!(parse(&["--listen", "[::1]:1"]).check().is_ok());
+    }
+}

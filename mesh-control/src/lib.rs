@@ -1,0 +1,26 @@
+//! The control plane: takes objects in, checks and stores them, and serves them to the agents.
+//!
+//! Data flows `api` (gRPC) → `writer` (one thread: `validate` → `store`, many requests to one
+//! fsync) → `world` (everything stored, in memory) → `snapshot` (what agents get) → `xds` (one
+//! state machine per stream). `lease` removes endpoints whose heartbeats stopped.
+//!
+//! `world`, `validate`, `lease` and `snapshot` are pure: no I/O, no clock, not async.
+//! Wire types are named in `api`, `store::redb::codec`, `snapshot` and `xds` only.
+//! `app` is the only module that starts tasks and threads.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod lease;
+pub mod metrics;
+pub mod snapshot;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod validate;
+pub mod world;
+pub mod writer;
+pub mod xds;

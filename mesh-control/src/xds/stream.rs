@@ -1,0 +1,140 @@
+//! One delta stream: bytes in, snapshots in, the machine decides, responses out. It runs inside
+//! the response body: a client that does not read is not polled, so nothing piles up for it, and
+//! the machine merges the snapshots that it misses. Dropped with the connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::Stream;
+use mesh_xds::ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_xds::server::DeltaStream;
+use mesh_xds::snapshot::Snapshot;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::nodes::Connection;
+use super::{AGENT_STREAM, Ads};
+use crate::metrics::{Metrics, TypeLabel};
+
+pub(super) struct DeltaShell {
+    machine: DeltaStream,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    responses: VecDeque<DeltaDiscoveryResponse>,
+    connection: Connection,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    ended: bool,
+}
+
+enum Event {
+    Request(Box<DeltaDiscoveryRequest>),
+    Snapshot,
+    End,
+    Shutdown,
+}
+
+impl DeltaShell {
+    pub(super) fn new(
+        ads: &Ads,
+        requests: Streaming<DeltaDiscoveryRequest>,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            machine: DeltaStream::new(AGENT_STREAM),
+            requests,
+            snapshots: ads.snapshots.clone(),
+            responses: VecDeque::new(),
+            connection: Connection::new(Arc::clone(&ads.nodes), peer),
+            metrics: Arc::clone(&ads.metrics),
+            shutdown: ads.shutdown.clone(),
+            ended: false,
+        }
+    }
+
+    pub(super) fn into_stream(
+        self,
+    ) -> impl Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send {
+        futures::stream::unfold(self, |mut shell| async move {
+            let item = shell.next().await?;
+            Some((item, shell))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<DeltaDiscoveryResponse, Status>> {
+        loop {
+            if let Some(response) = self.responses.pop_front() {
+                let label = TypeLabel::of(&response.type_url);
+                self.metrics.pushes.get_or_create_owned(&label).inc();
+                return Some(Ok(response));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.event().await {
+                Event::Request(request) => {
+                    if let Err(status) = self.on_request(*request) {
+                        self.ended = true;
+                        return Some(Err(status));
+                    }
+                }
+                Event::Snapshot => {
+                    let latest = Arc::clone(&self.snapshots.borrow_and_update());
+                    self.responses.extend(self.machine.on_snapshot(&latest));
+                }
+                Event::End => return None,
+                Event::Shutdown => {
+                    self.ended = true;
+                    let message = "the control plane is shutting down: connect again";
+                    return Some(Err(Status::unavailable(message)));
+                }
+            }
+            let progress = self.machine.progress();
+            self.connection.observe(progress, Instant::now());
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Event::Shutdown,
+            request = self.requests.message() => match request {
+                Ok(Some(request)) => Event::Request(Box::new(request)),
+                Ok(None) => Event::End,
+                Err(status) => {
+                    tracing::debug!(%status, "stream ended");
+                    Event::End
+                }
+            },
+            changed = self.snapshots.changed() => match changed {
+                Ok(()) => Event::Snapshot,
+                Err(_) => Event::Shutdown,
+            },
+        }
+    }
+
+    fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
+        if let Some(error) = &request.error_detail {
+            let label = TypeLabel::of(&request.type_url);
+            self.metrics.nacks.get_or_create_owned(&label).inc();
+            let peer = self.connection.name();
+            tracing::warn!(%peer, r#type = request.type_url, reason = error.message, "rejected");
+        }
+        let latest = Arc::clone(&self.snapshots.borrow());
+        match self.machine.on_request(request, &latest) {
+            Ok(responses) => {
+                self.responses.extend(responses);
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.protocol_errors.inc();
+                let peer = self.connection.name();
+                tracing::warn!(%peer, %error, "stream ended: the client broke the protocol");
+                Err(Status::invalid_argument(error.to_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Loads the object: maps are opened where they are pinned and created where they are not,
+//! programs are verified but not yet attached.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, Map, MapData};
+use aya::{Ebpf, EbpfLoader};
+use mesh_common::tunables::{TunableFlags, Tunables};
+use mesh_common::{ABI_VERSION, names};
+
+use crate::compile::Limits;
+
+/// Why the object could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The directory for the pins cannot be made.
+    #[error("cannot create {}: {source}; is bpffs mounted there?", .path.display())]
+    Directory {
+        /// Which directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refuses the object.
+    #[error("cannot load the eBPF object: {0}")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// A program is missing, or the kernel's verifier refuses it.
+    #[error("cannot load the program {name}: {source}")]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks something.
+    #[error("the eBPF object has no {0}: it was not built from this version")]
+    Missing(&'static str),
+    /// The pinned maps are of another version.
+    #[error(
+        "the maps pinned below {} have layout {found}, this agent has layout {ABI_VERSION}: run \
+         `mesh-agent uninstall`, then start this agent",
+        .path.display()
+    )]
+    Abi {
+        /// The pin path.
+        path: PathBuf,
+        /// The layout found.
+        found: u32,
+    },
+    /// A pinned map cannot be used.
+    #[error("cannot use the pinned maps below {}: {source}", .path.display())]
+    Pinned {
+        /// The pin path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+}
+
+/// Programs that the kernel has verified, and the pin path of their maps.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The object.
+    pub(super) ebpf: Ebpf,
+    /// Verified instructions of each program: what the kernel had to walk through.
+    pub verified: Vec<(&'static str, Option<u32>)>,
+}
+
+/// Loads `object` with its maps below `pin_path`.
+pub fn load(
+    object: &[u8],
+    pin_path: &Path,
+    limits: Limits,
+    access_log: bool,
+) -> Result<Loaded, LoadError> {
+    check_abi(pin_path)?;
+    for directory in [names::MAPS_DIR, names::LINKS_DIR] {
+        let path = pin_path.join(directory);
+        fs::create_dir_all(&path)
+            .map_err(|source| LoadError::Directory { path: path.clone(), source })?;
+    }
+    let mut loader = EbpfLoader::new();
+    for (map, entries) in [
+        (names::FRONTENDS, limits.frontends),
+        (names::SERVICES, limits.services),
+        (names::SERVICE_COUNTERS, limits.services),
+        (names::SLOTS, limits.slots),
+        (names::BACKENDS, limits.backends),
+        (names::BACKEND_COUNTERS, limits.backends),
+    ] {
+        loader.map_max_entries(map, entries);
+    }
+    for map in names::MAPS {
+        loader.map_pin_path(map, map_path(pin_path, map));
+    }
+    let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
+    set_tunables(&mut ebpf, pin_path, access_log)?;
+    let verified = verify(&mut ebpf)?;
+    Ok(Loaded { ebpf, verified })
+}
+
+/// Where a map is pinned.
+#[must_use]
+pub fn map_path(pin_path: &Path, map: &str) -> PathBuf {
+    pin_path.join(names::MAPS_DIR).join(map)
+}
+
+/// Refuses maps of another layout before anything is touched.
+fn check_abi(pin_path: &Path) -> Result<(), LoadError> {
+    let path = map_path(pin_path, names::TUNABLES);
+    if !path.exists() {
+        return Ok(());
+    }
+    let pinned = |error| LoadError::Pinned { path: pin_path.to_owned(), source: Box::new(error) };
+    let data = MapData::from_pin(&path).map_err(pinned)?;
+    let same_size = data.info().map_err(pinned)?.value_size() as usize == size_of::<Tunables>();
+    if !same_size {
+        return Err(LoadError::Abi { path: pin_path.to_owned(), found: 0 });
+    }
+    let array: Array<_, Tunables> = Array::try_from(Map::Array(data)).map_err(pinned)?;
+    let found = array.get(&0, 0).map_err(pinned)?.abi_version;
+    // 0: an agent made the map and died before it wrote the version.
+    if found == ABI_VERSION || found == 0 {
+        Ok(())
+    } else {
+        Err(LoadError::Abi { path: pin_path.to_owned(), found })
+    }
+}
+
+fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, access_log: bool) -> Result<(), LoadError> {
+    let pinned = |error| LoadError::Pinned { path: pin_path.to_owned(), source: Box::new(error) };
+    let map = ebpf.map_mut(names::TUNABLES).ok_or(LoadError::Missing("map tunables"))?;
+    let mut array: Array<_, Tunables> = Array::try_from(map).map_err(pinned)?;
+    let mut tunables = array.get(&0, 0).map_err(pinned)?;
+    tunables.abi_version = ABI_VERSION;
+    tunables.flags = if access_log { TunableFlags::ACCESS_LOG } else { TunableFlags::default() };
+    array.set(0, tunables, 0).map_err(pinned)
+}
+
+fn verify(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, Option<u32>)>, LoadError> {
+    use aya::programs::Program;
+
+    let mut verified = Vec::new();
+    for name in names::PROGRAMS {
+        let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let result = if let Program::CgroupSockAddr(program) = program {
+            program.load()
+        } else if let Program::SockOps(program) = program {
+            program.load()
+        } else {
+            return Err(LoadError::Missing(name));
+        };
+        result.map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
+        let info = program.info().ok();
+        verified.push((name, info.and_then(|info| info.verified_instruction_count())));
+    }
+    Ok(verified)
+}

@@ -1,0 +1,39 @@
+//! Where the eBPF object comes from: built into the agent, or a file.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The object that `cargo xtask build-ebpf` made before the agent was built; empty where it was
+/// not there (see `build.rs`).
+static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mesh.bpf.o"));
+
+/// Why there is no object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The agent was built without one.
+    #[error(
+        "this agent was built without the eBPF programs: run `cargo xtask build-ebpf` and build \
+         it again, or pass --bpf-object FILE"
+    )]
+    NotBuilt,
+    /// The file cannot be read.
+    #[error("cannot read the eBPF object {}: {source}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The object's bytes: of the file if one is given, else the built-in one.
+pub fn object(file: Option<&Path>) -> Result<Vec<u8>, ObjectError> {
+    match file {
+        Some(path) => {
+            fs::read(path).map_err(|source| ObjectError::File { path: path.to_owned(), source })
+        }
+        None if EMBEDDED.is_empty() => Err(ObjectError::NotBuilt),
+        None => Ok(EMBEDDED.to_vec()),
+    }
+}

@@ -1,0 +1,118 @@
+//! The system calls that aya does not offer: opening a pin, replacing the program of a link,
+//! asking a link about itself, waiting for running programs. The only unsafe code of the agent.
+
+#![expect(unsafe_code, reason = "raw system calls")]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+
+/// `bpf_attr` of `BPF_OBJ_GET` (`include/uapi/linux/bpf.h`).
+#[repr(C)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// `bpf_attr` of `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// `bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `struct bpf_link_info`, the part for cgroup links.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkInfo {
+    /// Type of the link.
+    pub(super) kind: u32,
+    /// Id of the link.
+    pub(super) id: u32,
+    /// Id of the program behind it.
+    pub(super) program: u32,
+    pad: u32,
+    /// Id of the cgroup it is attached to; 0 once the cgroup is gone.
+    pub(super) cgroup: u64,
+    attach_type: u32,
+    rest: [u32; 13],
+}
+
+/// # Safety
+///
+/// `attr` must be the structure that the kernel expects for `command`, and pointers in it valid.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: the caller's promise; the kernel reads and writes `size_of::<T>()` bytes at most.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(result).map_err(io::Error::other)
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjGet { pathname: path.as_ptr().addr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the structure of this command; `path` outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr)? };
+    // SAFETY: the kernel has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces the program behind a link, atomically: every call sees the old or the new one.
+/// Minimum kernel: 5.7.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate {
+        link_fd: link.as_raw_fd().cast_unsigned(),
+        new_prog_fd: program.as_raw_fd().cast_unsigned(),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: the structure of this command; both descriptors are open.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr)? };
+    Ok(())
+}
+
+/// What a link says about itself. Minimum kernel: 5.8.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    // SAFETY: integers only.
+    let mut info: LinkInfo = unsafe { zeroed() };
+    let mut attr = InfoByFd {
+        bpf_fd: link.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
+        info: std::ptr::from_mut(&mut info).addr() as u64,
+    };
+    // SAFETY: the structure of this command; `info` is as long as it says.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(info)
+}
+
+/// Waits until every BPF program that runs now has ended: membarrier's global command waits for
+/// an RCU grace period (`kernel/sched/membarrier.c`), and cgroup programs run inside an RCU read
+/// section. Minimum kernel: 4.3; not with `nohz_full`.
+pub fn grace() -> io::Result<()> {
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,50 @@
+//! Takes everything off the machine that the agent put into the kernel. Idempotent: what is not
+//! there is no error.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mesh_common::names;
+
+/// Something could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot remove {}: {source}", .path.display())]
+pub struct UninstallError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Removes links first, in reverse order of attachment, so that redirection stops before what
+/// observes it; then maps and directories. Returns what was removed.
+pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
+    let mut removed = Vec::new();
+    let links = pin_path.join(names::LINKS_DIR);
+    for name in names::PROGRAMS.iter().rev() {
+        remove(links.join(name), |path| fs::remove_file(path), &mut removed)?;
+    }
+    let maps = pin_path.join(names::MAPS_DIR);
+    for name in names::MAPS {
+        remove(maps.join(name), |path| fs::remove_file(path), &mut removed)?;
+    }
+    for directory in [links, maps, pin_path.to_owned()] {
+        remove(directory, |path| fs::remove_dir(path), &mut removed)?;
+    }
+    Ok(removed)
+}
+
+fn remove(
+    path: PathBuf,
+    by: impl Fn(&Path) -> io::Result<()>,
+    removed: &mut Vec<PathBuf>,
+) -> Result<(), UninstallError> {
+    match by(&path) {
+        Ok(()) => {
+            removed.push(path);
+            Ok(())
+        }
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(UninstallError { path, source }),
+    }
+}

@@ -1,0 +1,26 @@
+//! The node agent: receives policy from the control plane and keeps the kernel's maps so.
+//!
+//! Data flows `xds` (delta ADS) → `world` (objects) → `compile` (pure) → `image` → `diff`
+//! (ordered operations) → `reconcile` → `maps` (kernel). Counters and events flow back through
+//! `events` and `telemetry`. `bpf` loads, attaches and removes the programs; `worker` is the
+//! thread that owns the maps; `app` wires it all.
+
+#![deny(unsafe_code)]
+
+pub mod app;
+pub mod bpf;
+pub mod commands;
+pub mod compile;
+pub mod config;
+pub mod diff;
+pub mod events;
+pub mod http;
+pub mod image;
+pub mod maps;
+pub mod reconcile;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod worker;
+pub mod world;
+pub mod xds;

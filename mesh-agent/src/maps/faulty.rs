@@ -1,0 +1,67 @@
+//! Maps that fail when told to: for the property that a reconciliation recovers from a failure
+//! of any operation.
+
+use mesh_common::backend::BackendIndex;
+use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::service::ServiceIndex;
+
+use super::{MapError, MapStore};
+use crate::compile::Limits;
+use crate::diff::MapOp;
+use crate::image::MapImage;
+
+/// Another store, of which one operation fails.
+#[derive(Clone, Debug)]
+pub struct FaultyMaps<M> {
+    inner: M,
+    done: usize,
+    fail_at: Option<usize>,
+}
+
+impl<M> FaultyMaps<M> {
+    /// The operation number `fail_at`, from 0, fails once; all others are `inner`'s.
+    pub const fn new(inner: M, fail_at: usize) -> Self {
+        Self { inner, done: 0, fail_at: Some(fail_at) }
+    }
+
+    /// The store behind.
+    pub const fn inner(&self) -> &M {
+        &self.inner
+    }
+}
+
+impl<M: MapStore> MapStore for FaultyMaps<M> {
+    fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
+        let number = self.done;
+        self.done += 1;
+        if self.fail_at == Some(number) {
+            self.fail_at = None;
+            return Err(MapError::Planned(number));
+        }
+        self.inner.apply(op)
+    }
+
+    fn read(&self) -> Result<MapImage, MapError> {
+        self.inner.read()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
+        self.inner.set_revision(revision)
+    }
+
+    fn revision(&self) -> Result<u64, MapError> {
+        self.inner.revision()
+    }
+
+    fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
+        self.inner.backend_counters(index)
+    }
+
+    fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
+        self.inner.service_counters(index)
+    }
+}

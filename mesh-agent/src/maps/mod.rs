@@ -1,0 +1,88 @@
+//! The one door to the policy maps, and its three lives: kernel, memory, faulty.
+
+pub mod faulty;
+pub mod kernel;
+pub mod memory;
+
+use std::io;
+
+use mesh_common::backend::BackendIndex;
+use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::service::ServiceIndex;
+
+use crate::compile::Limits;
+use crate::diff::MapOp;
+use crate::image::MapImage;
+
+/// What the library that talks to the kernel says.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong at the maps.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// A map could not be opened.
+    #[error("cannot open the pinned map {path}: {source}; does an agent run with this pin path?")]
+    Open {
+        /// Where it should be pinned.
+        path: String,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// A map could not be read.
+    #[error("cannot read the map {map}: {source}")]
+    Read {
+        /// Its name.
+        map: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// A map could not be written.
+    #[error("cannot write the map {map}: {source}")]
+    Write {
+        /// Its name.
+        map: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// A map is full.
+    #[error("the map {map} is full: start the agent with a higher {flag}")]
+    Full {
+        /// Its name.
+        map: &'static str,
+        /// The flag that makes it larger.
+        flag: &'static str,
+    },
+    /// The kernel does not offer a way to wait for running programs.
+    #[error("membarrier(GLOBAL) failed: {0}; a kernel booted with nohz_full does not offer it")]
+    Grace(#[source] io::Error),
+    /// Planned by a test.
+    #[error("operation {0} was told to fail")]
+    Planned(usize),
+}
+
+/// Where the image lives.
+pub trait MapStore {
+    /// Does one operation.
+    fn apply(&mut self, op: &MapOp) -> Result<(), MapError>;
+
+    /// Reads everything.
+    fn read(&self) -> Result<MapImage, MapError>;
+
+    /// Sizes of the maps.
+    fn limits(&self) -> Limits;
+
+    /// Records that the maps hold a revision.
+    fn set_revision(&mut self, revision: u64) -> Result<(), MapError>;
+
+    /// The revision that the maps hold; 0 before the first.
+    fn revision(&self) -> Result<u64, MapError>;
+
+    /// A backend's counters, summed over the CPUs.
+    fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError>;
+
+    /// A service's counters, summed over the CPUs.
+    fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError>;
+}

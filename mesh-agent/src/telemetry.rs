@@ -1,0 +1,188 @@
+//! Prometheus metrics. Connections are named and labelled like Istio's TCP metrics, so that
+//! existing dashboards work; the agent's own begin with `mesh_agent_`. docs/metrics.md lists all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use mesh_common::counter::BackendCounters;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::bpf::attach::LinkStatus;
+use crate::worker::Stats;
+use crate::xds::client::Line;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct Connection {
+    reporter: &'static str,
+    request_protocol: &'static str,
+    destination_service: String,
+    destination_service_name: String,
+    destination_service_namespace: String,
+    destination_workload: String,
+    destination_version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabels {
+    destination_service: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MapLabels {
+    map: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HookLabels {
+    program: String,
+}
+
+/// Renders everything in the `OpenMetrics` text format.
+pub fn render(stats: &Stats, line: &Line, links: &[LinkStatus]) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    connections(&mut registry, stats);
+    agent(&mut registry, stats, line, links);
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// A counter of connections: name, help text, and where its value is.
+type Column = (&'static str, &'static str, fn(&BackendCounters) -> u64);
+
+const COLUMNS: [Column; 7] = [
+    ("istio_tcp_connections_opened", "Connections established", |c| c.opened),
+    ("istio_tcp_connections_closed", "Established connections that ended", |c| c.closed),
+    ("istio_tcp_connections_failed", "Connections that did not get established", |c| c.failed),
+    ("istio_tcp_sent_bytes", "Payload bytes sent to backends by ended connections", |c| {
+        c.bytes_sent
+    }),
+    (
+        "istio_tcp_received_bytes",
+        "Payload bytes received from backends by ended connections",
+        |c| c.bytes_received,
+    ),
+    ("mesh_tcp_connect_attempts", "Times a backend was chosen at connect()", |c| c.attempts),
+    ("mesh_tcp_retransmitted_segments", "Segments retransmitted by ended connections", |c| {
+        c.retransmits
+    }),
+];
+
+fn connections(registry: &mut Registry, stats: &Stats) {
+    let mut totals: BTreeMap<Connection, BackendCounters> = BTreeMap::new();
+    for (name, counters) in &stats.totals {
+        let text = |label: &Option<mesh_api::model::Label>| {
+            label.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+        };
+        let labels = Connection {
+            reporter: "source",
+            request_protocol: "tcp",
+            destination_service: format!("{}.{}", name.service.name, name.service.namespace),
+            destination_service_name: name.service.name.to_string(),
+            destination_service_namespace: name.service.namespace.to_string(),
+            destination_workload: text(&name.workload),
+            destination_version: text(&name.version),
+        };
+        let total = totals.entry(labels).or_default();
+        *total = total.plus(*counters);
+    }
+    for (name, help, value) in COLUMNS {
+        let family = Family::<Connection, Counter>::default();
+        for (labels, counters) in &totals {
+            family.get_or_create(labels).inc_by(value(counters));
+        }
+        registry.register(name, help, family);
+    }
+    let rtt = Family::<Connection, Counter<f64, std::sync::atomic::AtomicU64>>::default();
+    for (labels, counters) in &totals {
+        #[expect(clippy::cast_precision_loss, reason = "a sum of microseconds")]
+        let seconds = counters.rtt_us as f64 / 1e6;
+        rtt.get_or_create(labels).inc_by(seconds);
+    }
+    registry.register(
+        "mesh_tcp_rtt_seconds",
+        "Sum of the smoothed round-trip times at the end of connections",
+        rtt,
+    );
+    let refused = Family::<ServiceLabels, Counter>::default();
+    for (name, counters) in &stats.without_backend {
+        let destination_service = format!("{}.{}", name.name, name.namespace);
+        for (outcome, value) in [("refused", counters.refused), ("passed", counters.passed)] {
+            let labels =
+                ServiceLabels { destination_service: destination_service.clone(), outcome };
+            refused.get_or_create(&labels).inc_by(value);
+        }
+    }
+    registry.register(
+        "mesh_tcp_connects_without_backend",
+        "Connects to services that no backend could take",
+        refused,
+    );
+}
+
+fn agent(registry: &mut Registry, stats: &Stats, line: &Line, links: &[LinkStatus]) {
+    let reasons = Family::<ReasonLabels, Counter>::default();
+    for (reason, count) in &stats.reasons {
+        reasons.get_or_create(&ReasonLabels { reason }).inc_by(*count);
+    }
+    registry.register("mesh_bpf_exits", "Ends of eBPF programs by reason", reasons);
+
+    let (used, possible) =
+        (Family::<MapLabels, Gauge>::default(), Family::<MapLabels, Gauge>::default());
+    for (map, entries, limit) in &stats.usage {
+        let labels = MapLabels { map };
+        used.get_or_create(&labels).set(signed(*entries));
+        possible.get_or_create(&labels).set(signed(*limit));
+    }
+    registry.register("mesh_bpf_map_entries", "Used entries of maps", used);
+    registry.register("mesh_bpf_map_max_entries", "Entries that maps can hold", possible);
+
+    let attached = Family::<HookLabels, Gauge>::default();
+    for link in links {
+        let labels = HookLabels { program: link.program.clone() };
+        attached.get_or_create(&labels).set(i64::from(link.attached));
+    }
+    registry.register("mesh_bpf_attached", "1 where a program is attached", attached);
+
+    let gauges = [
+        ("mesh_agent_connected", "1 with a stream to the control plane", i64::from(line.connected)),
+        (
+            "mesh_agent_live_revision",
+            "Revision that is live in the maps and acknowledged",
+            signed(line.live_revision),
+        ),
+        (
+            "mesh_agent_rejections",
+            "Services that cannot be programmed now",
+            i64::try_from(stats.rejections.len()).unwrap_or(i64::MAX),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
+    let counters = [
+        ("mesh_agent_map_writes", "Writes to the policy maps", stats.writes),
+        ("mesh_agent_map_failures", "Times the maps could not be written", stats.failures),
+    ];
+    for (name, help, value) in counters {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,205 @@
+//! Talks to the control plane: connects, with backoff; hands complete batches to the worker;
+//! answers when the maps hold them. All decisions are in `mesh_xds::client` and `batch`.
+
+use std::time::Duration;
+
+use mesh_api::resource;
+use mesh_xds::ads::{AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest};
+use mesh_xds::backoff::Backoff;
+use mesh_xds::client::DeltaClient;
+use mesh_xds::server::NodeInfo;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::batch::Batch;
+use super::cache::LastGood;
+use crate::worker::Worker;
+
+/// How the line is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Whether a stream is open.
+    pub connected: bool,
+    /// Why the last one ended; empty before that.
+    pub error: String,
+    /// Highest revision that is live in the maps and acknowledged.
+    pub live_revision: u64,
+    /// Whether this agent has had a complete state from the control plane.
+    pub synced: bool,
+}
+
+/// Everything the line needs.
+#[derive(Debug)]
+pub struct Client {
+    /// Where the control plane is.
+    pub endpoint: Endpoint,
+    /// The protocol.
+    pub machine: DeltaClient,
+    /// What is in the maps, for the copy on disk.
+    pub last_good: LastGood,
+    /// Who applies it.
+    pub worker: Worker,
+    /// Where to say how the line is.
+    pub line: watch::Sender<Line>,
+    /// Where to put the newest state, to be saved.
+    pub save: watch::Sender<LastGood>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("{0}")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("{0}")]
+    Status(#[source] Box<tonic::Status>),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("{0}")]
+    Malformed(#[source] mesh_xds::client::Rejected),
+    #[error("the maps could not be written: {0}")]
+    Maps(String),
+    #[error("what was rejected is live now, and is asked for again")]
+    Recovered,
+    #[error("the worker has ended")]
+    Worker,
+}
+
+/// The node's identity in the protocol.
+#[must_use]
+pub fn machine(node: &str, last_good: &LastGood) -> DeltaClient {
+    let node = NodeInfo { id: node.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let mut machine = DeltaClient::new(node, &resource::AGENT_TYPES);
+    machine.restore(last_good.resources.iter().flat_map(|(type_url, resources)| {
+        let versions = resources.iter();
+        versions.map(move |(name, (version, _))| (type_url, name.clone(), version.clone()))
+    }));
+    machine
+}
+
+impl Client {
+    /// Keeps a stream open for ever; returns only when the worker has ended.
+    pub async fn run(mut self, random01: impl Fn() -> f64 + Send) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), 2.0);
+        loop {
+            let error = self.stream(&mut backoff).await;
+            if matches!(error, StreamError::Worker) {
+                return;
+            }
+            let text = describe(&error);
+            self.line.send_modify(|line| {
+                if line.connected || line.error != text {
+                    tracing::warn!(error = %text, "no stream to the control plane; the maps keep serving");
+                }
+                line.connected = false;
+                line.error.clone_from(&text);
+            });
+            tokio::time::sleep(backoff.next(random01())).await;
+        }
+    }
+
+    async fn stream(&mut self, backoff: &mut Backoff) -> StreamError {
+        match self.try_stream(backoff).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn try_stream(
+        &mut self,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, StreamError> {
+        let channel = self.endpoint.connect().await.map_err(StreamError::Connect)?;
+        let mut client: AggregatedDiscoveryServiceClient<Channel> =
+            AggregatedDiscoveryServiceClient::new(channel)
+                .max_decoding_message_size(mesh_api::MAX_MESSAGE);
+        let requests = self.machine.connect();
+        let (sender, receiver) = mpsc::channel(64);
+        for request in requests {
+            send(&sender, request).await?;
+        }
+        let status = |status| StreamError::Status(Box::new(status));
+        let mut responses = client
+            .delta_aggregated_resources(ReceiverStream::new(receiver))
+            .await
+            .map_err(status)?
+            .into_inner();
+        tracing::info!(control = %self.endpoint.uri(), "connected to the control plane");
+        self.line.send_modify(|line| {
+            line.connected = true;
+            line.error.clear();
+        });
+        let mut batch = Batch::default();
+        let mut recoveries = self.worker.recoveries();
+        loop {
+            let response = tokio::select! {
+                response = responses.message() => response,
+                // A new stream brings again what this one rejected.
+                Ok(()) = recoveries.changed() => return Err(StreamError::Recovered),
+            };
+            let response = response.map_err(status)?.ok_or(StreamError::Closed)?;
+            let push = match self.machine.on_response(response) {
+                Ok(push) => push,
+                Err(rejected) => {
+                    send(&sender, (*rejected.request).clone()).await?;
+                    return Err(StreamError::Malformed(rejected));
+                }
+            };
+            if let Some(revision) = batch.add(push) {
+                self.commit(std::mem::take(&mut batch), revision, &sender).await?;
+                backoff.reset();
+            }
+        }
+    }
+
+    /// Has the batch applied, then answers it.
+    async fn commit(
+        &mut self,
+        mut batch: Batch,
+        revision: u64,
+        sender: &mpsc::Sender<DeltaDiscoveryRequest>,
+    ) -> Result<(), StreamError> {
+        let changes = batch.take_changes();
+        let outcome =
+            self.worker.update(changes, revision).await.map_err(|_gone| StreamError::Worker)?;
+        let answers = batch.answer(&mut self.machine, &outcome);
+        for request in answers.requests {
+            send(sender, request).await?;
+        }
+        if let Some(error) = outcome.error {
+            // The resources were not accepted, so the next stream brings them again.
+            return Err(StreamError::Maps(error));
+        }
+        self.last_good.update(revision, answers.accepted, answers.removed);
+        self.save.send_replace(self.last_good.clone());
+        self.line.send_modify(|line| {
+            line.synced = true;
+            if outcome.rejections.is_empty() {
+                line.live_revision = revision;
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn send(
+    sender: &mpsc::Sender<DeltaDiscoveryRequest>,
+    request: DeltaDiscoveryRequest,
+) -> Result<(), StreamError> {
+    sender.send(request).await.map_err(|_closed| StreamError::Closed)
+}
+
+/// The error with its causes; tonic's own text is just "transport error".
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,95 @@
+//! Runs one command: runtime, Ctrl-C, the message at the end and the exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::client::Context;
+use crate::commands::{
+    apply, completion, delete, deregister, describe, diff, get, history, register, rollback,
+    status, version,
+};
+use crate::failure::Failure;
+use crate::output::style::Style;
+
+/// Runs the command and says how it went.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_silent() {
+                report(&failure);
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    let text = match failure {
+        // Each line names its file; editors and people jump to it.
+        Failure::Invalid(problems) => format!("{problems}\nerror: nothing was stored"),
+        Failure::Refused { said, .. } => format!("{}\nerror: nothing was stored", said.join("\n")),
+        Failure::Usage { .. }
+        | Failure::Conflict { .. }
+        | Failure::Unreachable { .. }
+        | Failure::NotFound { .. }
+        | Failure::TimedOut { .. }
+        | Failure::Rejected { .. }
+        | Failure::Declined { .. }
+        | Failure::Server { .. }
+        | Failure::Write(_)
+        | Failure::Json(_)
+        | Failure::Io { .. }
+        | Failure::Closed
+        | Failure::Differs
+        | Failure::Interrupted => format!("error: {failure}"),
+    };
+    // Where standard error is closed there is nobody to tell.
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+fn execute(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    // One thread: starting more costs more than these commands take.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("the runtime", error))?;
+    let context = Context {
+        server: global.server,
+        format: global.output,
+        style: Style::detect(global.no_color),
+    };
+    let result = runtime.block_on(async {
+        // Ends its lease when interrupted, so it listens itself.
+        if let Command::Register(args) = command {
+            return register::run(&context, args).await;
+        }
+        tokio::select! {
+            biased;
+            result = dispatch(&context, command) => result,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        }
+    });
+    // A name lookup that hangs does not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Apply(args) => apply::run(context, args).await,
+        Command::Get(args) => get::run(context, args).await,
+        Command::Describe(args) => describe::run(context, args).await,
+        Command::Delete(args) => delete::run(context, args).await,
+        Command::History(args) => history::run(context, args).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Diff(args) => diff::run(context, args).await,
+        Command::Status => status::run(context).await,
+        Command::Register(args) => register::run(context, args).await,
+        Command::Deregister(args) => deregister::run(context, args).await,
+        Command::Completion(args) => completion::run(&args),
+        Command::Version => version::run(context),
+    }
+}

@@ -1,0 +1,240 @@
+//! The connection to the control plane, and what its statuses mean to the command line.
+
+use std::time::Duration;
+
+use mesh_api::violation::Violation;
+use mesh_api::wire;
+use mesh_api::wire::control_client::ControlClient;
+use prost::Message as _;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::failure::{Failure, say};
+use crate::output::Format;
+use crate::output::style::Style;
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a call may take that does not wait for nodes.
+const CALL: Duration = Duration::from_secs(30);
+/// What a call may take above the time that it waits for nodes.
+const MARGIN: Duration = Duration::from_secs(5);
+/// Largest answer: a list of 100,000 endpoints is some 20 MB.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Address of the control plane, as typed.
+    pub(crate) server: String,
+    /// Form of what is printed.
+    pub(crate) format: Format,
+    /// Colours or none.
+    pub(crate) style: Style,
+}
+
+impl Context {
+    /// Connects to the control plane.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let server = &self.server;
+        let url = if server.contains("://") { server.clone() } else { format!("http://{server}") };
+        if url.starts_with("https://") {
+            return Err(Failure::usage(format!(
+                "--server {server}: TLS is not supported yet, use http://"
+            )));
+        }
+        let endpoint = Endpoint::from_shared(url)
+            .map_err(|error| Failure::usage(format!("--server {server}: {error}")))?
+            .connect_timeout(CONNECT);
+        let channel =
+            endpoint.connect().await.map_err(|error| unreachable(server, &root_cause(&error)))?;
+        Ok(Client {
+            control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
+            server: server.clone(),
+        })
+    }
+}
+
+/// A connected client.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    control: ControlClient<Channel>,
+    server: String,
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident: $request:ident => $response:ident;)+) => {$(
+        $(#[$doc])*
+        pub(crate) async fn $name(
+            &mut self,
+            message: wire::$request,
+        ) -> Result<wire::$response, Failure> {
+            let result = self.control.$name(timed(message, CALL)).await;
+            result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+        }
+    )+};
+}
+
+impl Client {
+    calls! {
+        apply: ApplyRequest => ApplyResponse;
+        get: GetRequest => Object;
+        list: ListRequest => ListResponse;
+        delete: DeleteRequest => DeleteResponse;
+        history: HistoryRequest => HistoryResponse;
+        rollback: RollbackRequest => ApplyResponse;
+        status: StatusRequest => StatusResponse;
+        register: RegisterRequest => RegisterResponse;
+        heartbeat: HeartbeatRequest => HeartbeatResponse;
+        deregister: DeregisterRequest => DeleteResponse;
+    }
+
+    /// Waits until the nodes serve a revision, or one rejects it, or the time is over.
+    pub(crate) async fn wait_live(
+        &mut self,
+        revision: u64,
+        timeout: Duration,
+    ) -> Result<wire::WaitLiveResponse, Failure> {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let message = wire::WaitLiveRequest { revision, timeout_ms };
+        let request = timed(message, timeout.saturating_add(MARGIN));
+        let result = self.control.wait_live(request).await;
+        result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+    }
+
+    /// All changes from now on, or from a revision on.
+    pub(crate) async fn watch(
+        &mut self,
+        message: wire::WatchRequest,
+    ) -> Result<tonic::Streaming<wire::WatchEvent>, Failure> {
+        let result = self.control.watch(message).await;
+        result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+    }
+
+    /// What a status means.
+    pub(crate) fn failure(&self, status: &Status) -> Failure {
+        classify(&self.server, status)
+    }
+}
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+fn classify(server: &str, status: &Status) -> Failure {
+    let message = status.message().to_owned();
+    let conflict = matches!(status.code(), Code::AlreadyExists | Code::Aborted);
+    let violations = wire::Violations::decode(status.details())
+        .map(|details| details.violations)
+        .unwrap_or_default();
+    if !violations.is_empty() {
+        let violations: Vec<_> = violations.iter().map(Violation::from).collect();
+        return Failure::Refused {
+            said: violations.iter().map(say).collect(),
+            violations,
+            conflict,
+        };
+    }
+    match status.code() {
+        Code::AlreadyExists | Code::Aborted => Failure::Conflict { message },
+        Code::InvalidArgument => Failure::Usage { message },
+        Code::NotFound => Failure::NotFound { message },
+        Code::FailedPrecondition | Code::OutOfRange => Failure::Declined { message },
+        Code::DeadlineExceeded => timed_out(server),
+        // What tonic makes of a deadline that the client keeps itself.
+        Code::Cancelled if message == "Timeout expired" => timed_out(server),
+        Code::Unavailable => unreachable(server, &message),
+        // The connection broke under the call.
+        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
+            unreachable(server, &root_cause(status))
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => Failure::Server { message },
+    }
+}
+
+fn timed_out(server: &str) -> Failure {
+    Failure::TimedOut { message: format!("the control plane at {server} did not answer in time") }
+}
+
+fn unreachable(server: &str, reason: &str) -> Failure {
+    Failure::Unreachable { server: server.to_owned(), reason: reason.to_owned() }
+}
+
+/// The innermost error: "connection refused" instead of "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(status: &Status) -> u8 {
+        classify("http://x", status).exit_code()
+    }
+
+    #[test]
+    fn statuses_become_exit_codes() {
+        for (grpc, exit) in [
+            (Code::InvalidArgument, 2),
+            (Code::Unavailable, 3),
+            (Code::NotFound, 4),
+            (Code::AlreadyExists, 5),
+            (Code::Aborted, 5),
+            (Code::DeadlineExceeded, 124),
+            (Code::FailedPrecondition, 1),
+            (Code::Internal, 1),
+            (Code::Unimplemented, 1),
+        ] {
+            assert_eq!(code(&Status::new(grpc, "said")), exit, "{grpc:?}");
+        }
+        assert_eq!(code(&Status::cancelled("Timeout expired")), 124);
+    }
+
+    #[test]
+    fn violations_in_the_details_are_all_said() {
+        let violation = |field: &str| wire::Violation {
+            object: Some(wire::ObjectRef {
+                kind: wire::Kind::Service.into(),
+                namespace: "default".to_owned(),
+                name: "reviews".to_owned(),
+            }),
+            index: 0,
+            field: field.to_owned(),
+            message: "wrong".to_owned(),
+            reason: wire::ViolationReason::Conflict.into(),
+        };
+        let violations = vec![violation("spec.vips[0]"), violation("spec.ports")];
+        let details = wire::Violations { violations }.encode_to_vec();
+        let status = Status::with_details(Code::AlreadyExists, "2 violations", details.into());
+        let failure = classify("http://x", &status);
+        assert_eq!(failure.exit_code(), 5);
+        assert_eq!(
+            failure.to_string(),
+            "Service default/reviews: spec.vips[0]: wrong\n\
+             Service default/reviews: spec.ports: wrong"
+        );
+    }
+
+    #[test]
+    fn an_unreachable_control_plane_says_where_it_was_sought_and_how_to_say_where_it_is() {
+        let said = unreachable("http://10.0.0.9:15010", "refused").to_string();
+        assert!(said.contains("http://10.0.0.9:15010"), "{said}");
+        assert!(said.contains("--server"), "{said}");
+        assert!(said.contains("MESH_SERVER"), "{said}");
+    }
+}

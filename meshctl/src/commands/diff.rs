@@ -1,0 +1,160 @@
+//! `diff`: what applying manifests would change, as a unified diff. Ends like diff(1): 0 where
+//! nothing would, 1 where something would, above 1 on trouble.
+
+use std::path::PathBuf;
+
+use mesh_api::manifest::to_yaml;
+use mesh_api::wire;
+
+use crate::client::Context;
+use crate::failure::Failure;
+use crate::input;
+use crate::output::emit;
+use crate::output::style::{Style, Tone};
+
+/// Unchanged lines around a change.
+const CONTEXT_LINES: usize = 3;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A file, a directory (its .yaml, .yml and .json files) or - for standard input; may be
+    /// given several times.
+    #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
+    filename: Vec<PathBuf>,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
+    match differences(context, &args).await {
+        Ok(text) if text.is_empty() => Ok(()),
+        Ok(text) => {
+            emit(&text)?;
+            Err(Failure::Differs)
+        }
+        // 1 is taken.
+        Err(failure) if failure.exit_code() == 1 => Err(Failure::usage(failure.to_string())),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn differences(context: &Context, args: &Args) -> Result<String, Failure> {
+    let objects = input::read(&args.filename)?;
+    let request = super::apply::request(&objects, true)?;
+    let mut client = context.connect().await?;
+    let response = client.apply(request).await.map_err(|failure| failure.located(&objects))?;
+    let parts: Result<Vec<_>, _> =
+        response.results.iter().map(|result| difference(result, context.style)).collect();
+    Ok(parts?.concat())
+}
+
+/// The diff of one object; empty where nothing would change.
+fn difference(result: &wire::Result, style: Style) -> Result<String, Failure> {
+    let (before, stored) = text(result.before.as_ref())?;
+    let (after, _) = text(result.after.as_ref())?;
+    let reference = result.object.clone().unwrap_or_default();
+    let kind = reference.kind().to_model().map_or("object", crate::target::word);
+    let name = format!("{kind}/{}/{}", reference.namespace, reference.name);
+    let stored = match stored {
+        0 => "not stored".to_owned(),
+        revision => format!("revision {revision}"),
+    };
+    let diff = similar::TextDiff::from_lines(&before, &after);
+    let unified = diff
+        .unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .header(&format!("{name}\t({stored})"), &format!("{name}\t(applied)"))
+        .to_string();
+    let painted = unified.lines().map(|line| paint(line, style) + "\n");
+    Ok(painted.collect::<Vec<_>>().concat())
+}
+
+fn paint(line: &str, style: Style) -> String {
+    match line.chars().next() {
+        Some('+') => style.paint(Tone::Good, line),
+        Some('-') => style.paint(Tone::Bad, line),
+        Some('@') => style.paint(Tone::Place, line),
+        _ => line.to_owned(),
+    }
+}
+
+/// The manifest without its revision, which applying changes anyway; and that revision.
+fn text(object: Option<&wire::Object>) -> Result<(String, u64), Failure> {
+    let Some(object) = object else {
+        return Ok((String::new(), 0));
+    };
+    let mut object = object.clone();
+    let metadata = object.metadata.get_or_insert_default();
+    let revision = std::mem::take(&mut metadata.resource_version);
+    Ok((to_yaml(&object)?, revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_api::model::Kind;
+
+    use super::*;
+
+    fn config(weight: u32, revision: u64) -> wire::Object {
+        let rule = |version: &str, weight| wire::TrafficRule {
+            destination: Some(wire::Destination {
+                service: String::new(),
+                version: version.to_owned(),
+            }),
+            weight,
+            ..wire::TrafficRule::default()
+        };
+        let traffic_rules = vec![rule("v1", 100 - weight), rule("v2", weight)];
+        let spec = wire::ServiceConfig { traffic_rules, ..wire::ServiceConfig::default() };
+        wire::Object {
+            metadata: Some(wire::Metadata {
+                namespace: "default".to_owned(),
+                name: "reviews".to_owned(),
+                resource_version: revision,
+                ..wire::Metadata::default()
+            }),
+            spec: Some(wire::object::Spec::ServiceConfig(spec)),
+        }
+    }
+
+    fn diff(before: Option<wire::Object>, after: wire::Object) -> String {
+        let result = wire::Result {
+            object: Some(crate::target::reference(Kind::ServiceConfig, "default", "reviews")),
+            action: wire::Action::Configured.into(),
+            before,
+            after: Some(after),
+        };
+        difference(&result, Style::PLAIN).expect("diff")
+    }
+
+    #[test]
+    fn a_changed_weight_is_a_small_diff() {
+        assert_eq!(
+            diff(Some(config(10, 12)), config(50, 0)),
+            "\
+--- serviceconfig/default/reviews\t(revision 12)
++++ serviceconfig/default/reviews\t(applied)
+@@ -7,7 +7,7 @@
+   trafficRules:
+   - destination:
+       version: v1
+-    weight: 90
++    weight: 50
+   - destination:
+       version: v2
+-    weight: 10
++    weight: 50
+"
+        );
+    }
+
+    #[test]
+    fn the_same_content_at_another_revision_is_no_difference() {
+        assert_eq!(diff(Some(config(10, 12)), config(10, 99)), "");
+    }
+
+    #[test]
+    fn a_new_object_is_all_added() {
+        let text = diff(None, config(10, 0));
+        assert!(text.starts_with("--- serviceconfig/default/reviews\t(not stored)\n"));
+        assert!(text.contains("\n+apiVersion: mesh.dev/v1alpha1\n"), "{text}");
+    }
+}

@@ -1,0 +1,16 @@
+//! The verbs, one file each.
+
+pub(crate) mod apply;
+pub(crate) mod completion;
+pub(crate) mod delete;
+pub(crate) mod deregister;
+pub(crate) mod describe;
+pub(crate) mod diff;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod register;
+pub(crate) mod rollback;
+pub(crate) mod status;
+pub(crate) mod version;
+mod wait;
+mod watch;

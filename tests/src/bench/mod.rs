@@ -1,0 +1,77 @@
+//! The benchmarks that back the promises of speed. They report and never fail on a figure:
+//! the machine decides how fast it is, a person decides what that means.
+
+mod connect;
+mod hook;
+mod maps;
+mod propagation;
+mod report;
+mod rounds;
+mod world;
+mod yardstick;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::{demo, ui};
+
+/// Benchmarks on the real kernel with real processes.
+#[derive(Debug, Parser)]
+#[command(name = "mesh-bench")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// `connect()` through the mesh against direct, and the nanoseconds inside the hook.
+    Connect {
+        #[command(flatten)]
+        size: connect::Size,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// From starting `meshctl apply --wait` to its return, with the maps checked each time.
+    Propagation {
+        /// Number of changes.
+        #[arg(long, default_value_t = 300)]
+        applies: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Output {
+    fn write(&self, figures: &Value) -> anyhow::Result<()> {
+        self.json.as_ref().map_or(Ok(()), |path| demo::write_json(path, figures))
+    }
+}
+
+/// Runs one benchmark.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Connect { size, output } => output.write(&connect::run(&size)?),
+        Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
+    }
+}
+
+/// A line of a table: a name and its figures, right-aligned.
+fn row(name: &str, cells: &[String]) {
+    let mut line = format!("{name:<44}");
+    for cell in cells {
+        // Writing to a string cannot fail.
+        write!(line, "{cell:>12}").ok();
+    }
+    ui::say(line);
+}

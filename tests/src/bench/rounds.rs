@@ -1,0 +1,89 @@
+//! Interleaved rounds: every variant has a warm client process of its own, pinned like all the
+//! others to one CPU, and takes its turn in rotated order.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddrV4;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::bins;
+use crate::load::Mode;
+use crate::process::{Place, Process};
+use crate::stats::float;
+
+/// One way to connect, with its client process.
+pub(super) struct Variant {
+    pub(super) name: &'static str,
+    pub(super) programs: Programs,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    _process: Process,
+}
+
+/// Programs that a variant's connections run through, by id.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Programs {
+    pub(super) connect4: Option<u32>,
+    pub(super) sockops: Option<u32>,
+}
+
+impl Programs {
+    /// A program at connect4 and nothing else.
+    pub(super) const fn connect4(id: u32) -> Self {
+        Self { connect4: Some(id), sockops: None }
+    }
+}
+
+/// The addresses that a variant walks over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    pub(super) first: SocketAddrV4,
+    pub(super) addresses: u32,
+}
+
+/// A prime, so that consecutive connections share no cache line of any table.
+const STRIDE: u32 = 1_009;
+
+impl Variant {
+    pub(super) fn start(
+        name: &'static str,
+        programs: Programs,
+        place: &Place,
+        walk: Walk,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(bins::helper("mesh-load")?);
+        command
+            .args(["pace", "--mode", Mode::Request.as_str()])
+            .args(["--first", &walk.first.to_string()])
+            .args(["--addresses", &walk.addresses.to_string()])
+            .args(["--stride", &STRIDE.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let process = Process::spawn(name, command, place, None)?;
+        let (stdin, stdout) = process.with_child(|child| (child.stdin.take(), child.stdout.take()));
+        Ok(Self {
+            name,
+            programs,
+            stdin: stdin.context("no standard input")?,
+            stdout: BufReader::new(stdout.context("no standard output")?),
+            _process: process,
+        })
+    }
+
+    /// Makes `count` connections; nanoseconds for each, on average.
+    pub(super) fn pace(&mut self, count: u32) -> anyhow::Result<f64> {
+        writeln!(self.stdin, "{count}")?;
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line)? == 0 {
+            bail!("the client of {:?} ended (its reason is above)", self.name);
+        }
+        let ns: u64 = line.trim().parse()?;
+        Ok(float(ns) / f64::from(count))
+    }
+}
+
+/// The order of round `round`: each variant comes first, second, … equally often.
+pub(super) fn rotated(variants: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..variants).map(move |turn| (turn + round) % variants)
+}

@@ -1,0 +1,79 @@
+//! Cgroups of version 2, children of the root wherever it is mounted (hybrid layouts too).
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::cleanup::{self, Guard};
+use crate::scratch::{self, unique};
+
+/// Root of the cgroup v2 hierarchy.
+pub fn root() -> anyhow::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").context("/proc is not mounted")?;
+    mounts
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let path = fields.next()?;
+            (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
+        })
+        .context("needs cgroup v2: mount -t cgroup2 none /sys/fs/cgroup/unified")
+}
+
+/// A cgroup; removed on drop, after killing what is still in it.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    procs: Arc<OwnedFd>,
+    _guard: Guard,
+}
+
+impl Cgroup {
+    /// Creates `<root>/mesh-t<pid>-<n>-<what>`.
+    pub fn create(what: &str) -> anyhow::Result<Self> {
+        let path = root()?.join(unique(what));
+        fs::create_dir(&path).with_context(|| format!("mkdir {}", path.display()))?;
+        let undo = path.clone();
+        let guard = cleanup::on_exit(move || remove(&undo));
+        let procs = File::options()
+            .write(true)
+            .open(path.join("cgroup.procs"))
+            .context("opening cgroup.procs")?;
+        Ok(Self { path, procs: Arc::new(procs.into()), _guard: guard })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its `cgroup.procs`, for `Place`.
+    #[must_use]
+    pub fn procs(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.procs)
+    }
+}
+
+/// Kills what is in the cgroup (only what was started there can be) and removes it.
+fn remove(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while fs::remove_dir(path).is_err() && path.exists() && Instant::now() < deadline {
+        drop(fs::write(path.join("cgroup.kill"), "1"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Removes cgroups that a killed run left behind.
+pub fn sweep() {
+    if let Ok(root) = root() {
+        for name in scratch::stale_in(&root) {
+            remove(&root.join(name));
+        }
+    }
+}

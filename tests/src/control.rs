@@ -1,0 +1,68 @@
+//! A control plane process with a data folder of its own.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::netns::NetNs;
+use crate::process::{Place, Process};
+use crate::scratch::Scratch;
+use crate::{bins, http};
+
+/// The API and xDS, inside the namespace.
+pub const API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15010);
+/// Health and metrics.
+pub const HTTP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15014);
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `mesh-control` in a namespace; its data survives `kill` and `start`.
+#[derive(Debug)]
+pub struct ControlPlane {
+    process: Option<Process>,
+    netns: Arc<NetNs>,
+    scratch: Scratch,
+}
+
+impl ControlPlane {
+    /// Starts one and waits until it is healthy.
+    pub fn start(netns: &Arc<NetNs>) -> anyhow::Result<Self> {
+        let mut control =
+            Self { process: None, netns: Arc::clone(netns), scratch: Scratch::create("control")? };
+        control.restart()?;
+        Ok(control)
+    }
+
+    /// Starts it again on the same data.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = None;
+        let mut command = Command::new(bins::workspace("mesh-control")?);
+        command.arg("--data-dir").arg(self.scratch.path().join("data")).args([
+            "--listen",
+            &API.to_string(),
+            "--http",
+            &HTTP.to_string(),
+        ]);
+        let log = self.scratch.path().join("log");
+        let place = Place::in_netns(&self.netns);
+        let process = Process::spawn("mesh-control", command, &place, Some(&log))?;
+        process.wait_until("healthy answer", PATIENCE, || {
+            http::get_ok(&self.netns, HTTP, "/healthz").is_ok()
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Folder of its files, gone when this is dropped.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.take().map_or(Ok(()), |process| process.kill())
+    }
+}

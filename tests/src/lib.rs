@@ -1,0 +1,32 @@
+//! The harness of the kernel tests, the demo and the benchmarks: builders for network
+//! namespaces, cgroups, nodes, control planes, backends and traffic. Everything is a real
+//! process on the real kernel, and every builder takes its thing away again when dropped.
+
+#![deny(unsafe_code)]
+
+pub mod backend;
+pub mod bench;
+pub mod bins;
+pub mod bpftool;
+pub mod cgroup;
+pub mod cleanup;
+pub mod control;
+pub mod demo;
+pub mod http;
+pub mod load;
+pub mod manifest;
+pub mod meshctl;
+pub mod metrics;
+pub mod netns;
+pub mod nginx;
+pub mod node;
+pub mod process;
+pub mod require;
+pub mod scratch;
+pub mod script;
+pub mod stats;
+mod sys;
+pub mod testbed;
+pub mod traffic;
+pub mod ui;
+pub mod wait;

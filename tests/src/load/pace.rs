@@ -1,0 +1,48 @@
+//! `mesh-load pace`: rounds of connections on demand, for interleaved measurements. All
+//! variants stay alive and warm; the benchmark decides whose turn it is.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{Mode, Target, monotonic_ns, wire};
+
+/// Options of `mesh-load pace`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// First address to connect to.
+    #[arg(long)]
+    first: SocketAddrV4,
+    /// Walk over so many consecutive addresses, a stride apart, so that no variant lives
+    /// from one hot cache line.
+    #[arg(long, default_value_t = 1)]
+    addresses: u32,
+    /// Addresses to skip at each step (a number with no common factor with `addresses`).
+    #[arg(long, default_value_t = 1)]
+    stride: u32,
+    /// What to say.
+    #[arg(long, value_enum, default_value_t = Mode::Greet)]
+    mode: Mode,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut step = 0_u32;
+    for line in io::stdin().lock().lines() {
+        let count: u32 = line?.trim().parse().context("a count was expected")?;
+        let start = monotonic_ns();
+        for _ in 0..count {
+            step = step.wrapping_add(options.stride) % options.addresses.max(1);
+            let address = u32::from(*options.first.ip()).wrapping_add(step);
+            let target = SocketAddrV4::new(Ipv4Addr::from(address), options.first.port());
+            wire::exchange(Target { target, mode: options.mode })
+                .with_context(|| format!("connecting to {target}"))?;
+        }
+        let took = monotonic_ns().saturating_sub(start);
+        let mut out = io::stdout().lock();
+        writeln!(out, "{took}")?;
+        out.flush()?;
+    }
+    Ok(())
+}

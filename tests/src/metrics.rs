@@ -1,0 +1,76 @@
+//! Reads Prometheus text, as far as the tests ask.
+
+use std::collections::BTreeMap;
+
+/// One scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Vec<Sample>);
+
+/// One line of a scrape.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Metric name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Value.
+    pub value: f64,
+}
+
+impl Metrics {
+    /// Parses the text format; lines that do not fit are left out.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    /// Sum over all samples of `name` that carry all of `labels`.
+    #[must_use]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.0
+            .iter()
+            .filter(|sample| sample.name == name)
+            .filter(|sample| {
+                labels
+                    .iter()
+                    .all(|(key, value)| sample.labels.get(*key).is_some_and(|v| v == value))
+            })
+            .map(|sample| sample.value)
+            .sum()
+    }
+
+    /// All samples.
+    #[must_use]
+    pub fn samples(&self) -> &[Sample] {
+        &self.0
+    }
+}
+
+fn sample(line: &str) -> Option<Sample> {
+    let (series, value) = line.trim().rsplit_once(' ')?;
+    let (name, labels) = match series.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}')?),
+        None => (series, ""),
+    };
+    let labels = labels
+        .split("\",")
+        .filter_map(|pair| pair.split_once("=\""))
+        .map(|(key, value)| (key.trim().to_owned(), value.trim_end_matches('"').to_owned()))
+        .collect();
+    Some(Sample { name: name.to_owned(), labels, value: value.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_by_labels() {
+        let text =
+            "# HELP x y\nx_total{a=\"1\",b=\"2\"} 3\nx_total{a=\"1\",b=\"3\"} 4\nup 1\n# EOF\n";
+        let metrics = Metrics::parse(text);
+        assert!((metrics.sum("x_total", &[("a", "1")]) - 7.0).abs() < f64::EPSILON);
+        assert!((metrics.sum("x_total", &[("b", "3")]) - 4.0).abs() < f64::EPSILON);
+        assert!((metrics.sum("up", &[]) - 1.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,188 @@
+//! A node: `mesh-agent` with a cgroup, a pin path and a state folder of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::cgroup::Cgroup;
+use crate::cleanup::{self, Guard};
+use crate::control::API;
+use crate::meshctl::{Said, run_command};
+use crate::metrics::Metrics;
+use crate::netns::NetNs;
+use crate::process::{Place, Process};
+use crate::require::BPFFS;
+use crate::scratch::{Scratch, unique};
+use crate::{bins, http};
+
+/// Health, metrics and status of the agent, inside the namespace.
+pub const HTTP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15020);
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An agent and what it attaches to. Dropping it uninstalls the data path.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    process: Option<Process>,
+    netns: Arc<NetNs>,
+    pins: PathBuf,
+    state: Scratch,
+    extra: Vec<String>,
+    _uninstall: Guard,
+    // Last: the cgroup can only go when the agent has.
+    cgroup: Cgroup,
+}
+
+impl Node {
+    /// Prepares a node without starting its agent. `extra` are further flags of `run`.
+    pub fn prepare(netns: &Arc<NetNs>, name: &str, extra: &[&str]) -> anyhow::Result<Self> {
+        let cgroup = Cgroup::create(name)?;
+        let pins = Path::new(BPFFS).join(unique(name));
+        let undo = pins.clone();
+        let guard = cleanup::on_exit(move || {
+            if undo.exists() {
+                // Best effort: what uninstall leaves, removing the pins undoes.
+                if let Ok(agent) = bins::workspace("mesh-agent") {
+                    let mut command = Command::new(agent);
+                    command.arg("uninstall").arg("--pin-path").arg(&undo);
+                    drop(run_command(command, &Place::default()));
+                }
+                drop(fs::remove_dir_all(&undo));
+            }
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            process: None,
+            netns: Arc::clone(netns),
+            pins,
+            state: Scratch::create(name)?,
+            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
+            _uninstall: guard,
+            cgroup,
+        })
+    }
+
+    /// The command line of `mesh-agent <verb>` for this node.
+    pub fn command(&self, verb: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(bins::workspace("mesh-agent")?);
+        command
+            .arg(verb)
+            .args(["--control", &format!("http://{API}"), "--node", &self.name])
+            .args(["--http", &HTTP.to_string()])
+            .arg("--cgroup")
+            .arg(self.cgroup.path())
+            .arg("--pin-path")
+            .arg(&self.pins)
+            .arg("--state-dir")
+            .arg(self.state.path().join("state"))
+            .args(&self.extra);
+        Ok(command)
+    }
+
+    /// Starts the agent (again), without waiting.
+    pub fn run(&mut self) -> anyhow::Result<()> {
+        self.process = None;
+        let log = self.state.path().join("log");
+        let command = self.command("run")?;
+        self.process = Some(Process::spawn("mesh-agent", command, &self.place(), Some(&log))?);
+        Ok(())
+    }
+
+    /// Waits for `/healthz/ready`.
+    pub fn wait_ready(&self) -> anyhow::Result<()> {
+        self.process.as_ref().context("the agent is not running")?.wait_until(
+            "readiness",
+            PATIENCE,
+            || http::get_ok(&self.netns, HTTP, "/healthz/ready").is_ok(),
+        )
+    }
+
+    /// Ends the agent as a crash does; the data path stays.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.take().map_or(Ok(()), |process| process.kill())
+    }
+
+    /// Ends the agent politely; the data path stays.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
+        let status = process.terminate(PATIENCE)?;
+        if !status.success() {
+            bail!("the agent ended with {status}{}", process.tail());
+        }
+        Ok(())
+    }
+
+    /// Takes the data path away.
+    pub fn uninstall(&self) -> anyhow::Result<Said> {
+        let mut command = Command::new(bins::workspace("mesh-agent")?);
+        command.arg("uninstall").arg("--pin-path").arg(&self.pins);
+        run_command(command, &Place::default())
+    }
+
+    /// `mesh-agent dump`: the maps as sorted lines.
+    pub fn dump(&self) -> anyhow::Result<String> {
+        let mut command = Command::new(bins::workspace("mesh-agent")?);
+        command.arg("dump").arg("--pin-path").arg(&self.pins);
+        let said = run_command(command, &Place::default())?;
+        if said.code != Some(0) {
+            bail!("dump: exit {:?}: {}", said.code, said.stderr);
+        }
+        Ok(said.stdout)
+    }
+
+    /// `/metrics`.
+    pub fn metrics(&self) -> anyhow::Result<Metrics> {
+        Ok(Metrics::parse(&http::get_ok(&self.netns, HTTP, "/metrics")?))
+    }
+
+    /// `/status`.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        let body = http::get_ok(&self.netns, HTTP, "/status")?;
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// Inside the node: its namespace and its cgroup.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::in_netns(&self.netns).and_cgroup(&self.cgroup)
+    }
+
+    /// Folder of the pins.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// Folder of its files, gone when this is dropped.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Pin of a map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.pins.join("maps").join(name)
+    }
+
+    /// The cgroup to which the programs are attached.
+    #[must_use]
+    pub const fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// The end of the agent's log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, Process::tail)
+    }
+}

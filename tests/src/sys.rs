@@ -1,0 +1,106 @@
+//! The only unsafe code of the harness: what a child does between fork and exec, and the
+//! signal handler. Everything else uses safe wrappers.
+
+#![expect(unsafe_code, reason = "fork and signals have no safe interface")]
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{Pid, getppid, write};
+
+/// Where a child process starts its life; the default is "beside the parent".
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Network namespace to enter.
+    pub netns: Option<Arc<OwnedFd>>,
+    /// `cgroup.procs` of the cgroup to join, open for writing. Joined before exec, because a
+    /// socket belongs to the cgroup in which it was created.
+    pub cgroup: Option<Arc<OwnedFd>>,
+    /// CPU to stay on.
+    pub cpu: Option<usize>,
+    /// Start in a private mount namespace in which nothing is mounted at `/sys/fs/bpf`.
+    pub hide_bpffs: bool,
+}
+
+/// Makes `command` start in `place`, and die with the thread that spawns it.
+pub(crate) fn confine(command: &mut Command, place: &Place) {
+    let place = place.clone();
+    let parent = Pid::this();
+    // SAFETY: the closure runs in the forked child and makes only system calls on memory
+    // that exists already; it neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(move || enter(&place, parent));
+    }
+}
+
+fn enter(place: &Place, parent: Pid) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != parent {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    if let Some(cgroup) = &place.cgroup {
+        write(cgroup.as_fd(), b"0")?;
+    }
+    if place.hide_bpffs {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        private_mounts()?;
+        umount2(c"/sys/fs/bpf", MntFlags::MNT_DETACH)?;
+    }
+    if let Some(netns) = &place.netns {
+        setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    }
+    if let Some(cpu) = place.cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &set)?;
+    }
+    Ok(())
+}
+
+/// Keeps later mounts of this mount namespace from spreading to others.
+fn private_mounts() -> nix::Result<()> {
+    mount(None::<&str>, c"/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+}
+
+/// Gives this thread, and what it starts from now on, a mount namespace of its own with a
+/// BPF file system at `/sys/fs/bpf`. It vanishes with its last process.
+pub(crate) fn private_bpffs() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    private_mounts()?;
+    mount(Some(c"bpf"), c"/sys/fs/bpf", Some(c"bpf"), MsFlags::empty(), None::<&str>)
+}
+
+/// Write end of the pipe that the signal handler pokes; -1 before `catch_signals`.
+static POKE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(_signal: libc::c_int) {
+    let fd = POKE.load(Ordering::Relaxed);
+    if fd >= 0 {
+        // SAFETY: `catch_signals` leaked this descriptor, so it is open for the process's life.
+        let poke = unsafe { BorrowedFd::borrow_raw(fd) };
+        // A full pipe has been poked already, so a failed write loses nothing.
+        write(poke, b"!").ok();
+    }
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP write a byte to `poke` and do nothing else.
+pub(crate) fn catch_signals(poke: OwnedFd) -> nix::Result<()> {
+    // Leaked on purpose: the handler may use it until the very end.
+    let poke: &'static OwnedFd = Box::leak(Box::new(poke));
+    POKE.store(poke.as_raw_fd(), Ordering::Relaxed);
+    let action =
+        SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler only loads an atomic and calls write(2), both async-signal-safe.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}

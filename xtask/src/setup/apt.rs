@@ -1,0 +1,176 @@
+//! Debian packages: the list, which of them are missing, and their installation in one call.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Found, say};
+use crate::toolchain::Compiler;
+use crate::{machine, process};
+
+/// One package and why it is wanted.
+#[derive(Debug)]
+pub(super) struct Package {
+    name: &'static str,
+    reason: &'static str,
+    need: Need,
+}
+
+/// When a package is needed.
+#[derive(Debug)]
+enum Need {
+    /// No BPF compiler was found.
+    Compiler,
+    /// bpf-linker is not there and Debian's LLVM is to be linked.
+    Linker,
+    /// Only for `ci`, when Debian's compiler has no clippy.
+    Clippy,
+    /// A program that tests and demo start.
+    Program(&'static str),
+}
+
+/// Everything this repository may install. Nothing that is there already is touched.
+const PACKAGES: [Package; 7] = [
+    Package {
+        name: "rustc-web",
+        reason: "a compiler with the BPF target (1.96)",
+        need: Need::Compiler,
+    },
+    Package {
+        name: "rust-web-src",
+        reason: "the source of `core` for that compiler",
+        need: Need::Compiler,
+    },
+    Package {
+        name: "llvm-22-dev",
+        reason: "the LLVM that bpf-linker is built with, as old as the compiler's",
+        need: Need::Linker,
+    },
+    Package { name: "rust-web-clippy", reason: "clippy for the eBPF crate", need: Need::Clippy },
+    Package {
+        name: "bpftool",
+        reason: "shows pinned maps; a test asserts that fields have names",
+        need: Need::Program("bpftool"),
+    },
+    Package {
+        name: "iproute2",
+        reason: "network namespaces of demo and tests",
+        need: Need::Program("ip"),
+    },
+    Package {
+        name: "nginx-light",
+        reason: "an unmodified server behind the mesh, in demo and benchmarks",
+        need: Need::Program("nginx"),
+    },
+];
+
+impl Package {
+    /// `  name   reason`, for lists.
+    pub(super) fn explain(&self) -> String {
+        format!("  {:16} {}", self.name, self.reason)
+    }
+}
+
+/// What has to be installed, given what was found. `has_program` looks a program up by name.
+pub(super) fn missing(
+    found: Found,
+    ci: bool,
+    has_program: impl Fn(&str) -> bool,
+) -> Vec<&'static Package> {
+    let debian_compiler = found.compiler != Some(Compiler::RustupNightly);
+    PACKAGES
+        .iter()
+        .filter(|package| match package.need {
+            Need::Compiler => found.compiler.is_none(),
+            Need::Linker => {
+                debian_compiler
+                    && !found.linker
+                    && !machine::exists("/usr/lib/llvm-22/bin/llvm-config")
+            }
+            Need::Clippy => ci && debian_compiler && !(found.clippy && found.compiler.is_some()),
+            Need::Program(program) => !has_program(program),
+        })
+        .collect()
+}
+
+/// The command for people who have to run it themselves.
+pub(super) fn command_line(packages: &[&Package]) -> String {
+    let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+    format!("apt-get install --yes --no-install-recommends {}", names.join(" "))
+}
+
+/// Installs them; the package lists are fetched only when the first attempt fails.
+pub(super) fn install(packages: &[&Package]) -> Result<()> {
+    say("installing with apt-get:");
+    for package in packages {
+        say(package.explain());
+    }
+    let install = || {
+        let mut command = apt_get();
+        command.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
+        command.args(packages.iter().map(|package| package.name));
+        process::run(&mut command)
+    };
+    if install().is_err() {
+        say("that failed; trying again with fresh package lists");
+        process::run(apt_get().args(["update", "--quiet"]))?;
+        install()?;
+    }
+    if packages.iter().any(|package| package.name == "nginx-light") {
+        stop_nginx()?;
+    }
+    Ok(())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Debian starts what it installs; nobody asked for a server on port 80.
+fn stop_nginx() -> Result<()> {
+    if !machine::exists("/run/systemd/system") {
+        return Ok(());
+    }
+    say("stopping the nginx service that the package has started");
+    process::run(Command::new("systemctl").args(["disable", "--now", "--quiet", "nginx"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(found: Found, ci: bool) -> Vec<&'static str> {
+        missing(found, ci, |program| program != "nginx")
+            .iter()
+            .map(|package| package.name)
+            .collect()
+    }
+
+    #[test]
+    fn a_complete_machine_needs_only_the_missing_program() {
+        let found = Found { compiler: Some(Compiler::Debian), linker: true, clippy: true };
+        assert_eq!(names(found, true), ["nginx-light"]);
+    }
+
+    #[test]
+    fn clippy_is_for_ci_only() {
+        let found = Found { compiler: Some(Compiler::Debian), linker: true, clippy: false };
+        assert_eq!(names(found, false), ["nginx-light"]);
+        assert_eq!(names(found, true), ["rust-web-clippy", "nginx-light"]);
+    }
+
+    #[test]
+    fn a_bare_machine_gets_debians_compiler() {
+        let found = Found { compiler: None, linker: true, clippy: true };
+        let expected = ["rustc-web", "rust-web-src", "rust-web-clippy", "nginx-light"];
+        assert_eq!(names(found, true), expected);
+    }
+
+    #[test]
+    fn nightly_needs_no_debian_compiler() {
+        let found = Found { compiler: Some(Compiler::RustupNightly), linker: false, clippy: false };
+        assert_eq!(names(found, true), ["nginx-light"]);
+    }
+}

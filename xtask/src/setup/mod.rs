@@ -1,0 +1,68 @@
+//! `cargo xtask setup`: finds or installs what this repository needs, says what it does, and does
+//! nothing on the second run.
+
+mod apt;
+mod bpffs;
+mod tools;
+
+use anyhow::{Result, bail};
+
+use crate::toolchain::{self, Compiler};
+use crate::workspace::Workspace;
+use crate::{machine, ui};
+
+/// `--ci` adds what only the checks need: cargo-deny, and clippy for the BPF compiler.
+pub(crate) fn run(workspace: &Workspace, ci: bool) -> Result<()> {
+    let found = Found {
+        compiler: Compiler::find(),
+        linker: toolchain::find_linker().is_some(),
+        clippy: Compiler::find().is_none_or(Compiler::has_clippy),
+    };
+    let missing = apt::missing(found, ci, machine::has_program);
+    let installable = machine::is_root() && machine::is_debian();
+    if !missing.is_empty() {
+        if !installable {
+            bail!("{}", how_to_mend(found, &missing));
+        }
+        apt::install(&missing)?;
+    }
+
+    let Some(compiler) = Compiler::find() else {
+        bail!("{}", how_to_mend(found, &missing));
+    };
+    say(format_args!("BPF compiler: {}", compiler.describe()));
+    say(format_args!("bpf-linker {}", tools::bpf_linker(workspace, compiler)?));
+    bpffs::mount()?;
+    if ci {
+        say(format_args!("cargo-deny {}", tools::cargo_deny(workspace)?));
+        say(tools::clippy(compiler)?);
+    }
+    Ok(())
+}
+
+/// What was there before anything was installed.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    compiler: Option<Compiler>,
+    linker: bool,
+    clippy: bool,
+}
+
+fn say(what: impl std::fmt::Display) {
+    ui::step("setup", what);
+}
+
+/// The one command that helps on this machine.
+fn how_to_mend(found: Found, missing: &[&apt::Package]) -> String {
+    if machine::is_debian() {
+        let lines: Vec<_> = missing.iter().map(|package| package.explain()).collect();
+        return format!("missing:\n{}\nrun: sudo {}", lines.join("\n"), apt::command_line(missing));
+    }
+    if found.compiler.is_none() {
+        return "no compiler for BPF; run: \
+                rustup toolchain install nightly --component rust-src,clippy"
+            .to_owned();
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.explain()).collect();
+    format!("install with this system's package manager (Debian's names):\n{}", names.join("\n"))
+}

@@ -1,8 +1,9 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -17,16 +18,18 @@ use crate::bpf::{attach, load, object};
 use crate::config::RunArgs;
 use crate::events::ring;
 use crate::http::{Context, router};
-use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
+use crate::maps::{Held, MapStore as _};
 use crate::reconcile::Reconciler;
 use crate::worker::{Worker, stamp};
 use crate::xds::batch::kind_of;
-use crate::xds::cache::LastGood;
-use crate::xds::client::{Client, Line, machine};
+use crate::xds::cache::{CacheError, LastGood};
+use crate::xds::client::{Client, Line, lock, machine};
 
 /// Shortest time between two copies of the last good state on disk.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the agent looks whether its programs are still attached.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT. What is attached and pinned stays.
 pub async fn run(args: RunArgs) -> Result<()> {
@@ -38,6 +41,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", args.http))?;
 
+    let _only_one = only_one(&args.pin_path)?;
     let mut loaded = load::load(&object, &args.pin_path, args.limits(), args.access_log)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
@@ -45,7 +49,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut reconciler = Reconciler::open(KernelMaps::open(&args.pin_path)?)?;
     warn_of_other_sizes(&reconciler, &args);
     let last_good = restore(&mut reconciler, &args.state_dir)?;
-    let held = reconciler.maps().revision()?;
+    let held = reconciler.maps().held()?;
     for (program, outcome) in attach::attach(&mut loaded, &cgroup, &args.pin_path)? {
         tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
     }
@@ -53,15 +57,18 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (worker, inbox) = Worker::new();
     let thread = thread::Builder::new()
         .name("maps".to_owned())
-        .spawn(move || inbox.work(reconciler))
+        .spawn({
+            let pin_path = args.pin_path.clone();
+            move || inbox.work(reconciler, pin_path)
+        })
         .context("cannot start the thread for the maps")?;
     let (line, line_watch) = watch::channel(Line { live_revision: 0, ..Line::default() });
-    let (save, mut to_save) = watch::channel(last_good.clone());
-    to_save.mark_unchanged();
+    let (save, to_save) = watch::channel(last_good.commit);
+    let (known, saving) = (Arc::new(Mutex::new(last_good.clone())), Arc::new(Mutex::new(())));
     let client = Client {
         endpoint,
         machine: machine(&node, &last_good),
-        last_good,
+        last_good: Arc::clone(&known),
         worker: worker.clone(),
         line,
         save,
@@ -74,32 +81,75 @@ pub async fn run(args: RunArgs) -> Result<()> {
         line: line_watch,
         served: Arc::new(AtomicBool::new(false)),
     };
-    context.served.store(held > 0, Ordering::Release);
+    context.served.store(held.commit > 0, Ordering::Release);
     let events = ring::open(&args.pin_path)?;
-    tracing::info!(node, http = %listener.local_addr()?, revision = held, "serving");
+    tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
+    let disk = Disk { known, saving, directory: args.state_dir.clone() };
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(client.run(random01));
-    tasks.spawn(async move { tracing::error!("{}", ring::run(events).await) });
-    tasks.spawn(save_changes(to_save.clone(), args.state_dir.clone()));
+    let control = client.run(random01);
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router(context)).await {
-            tracing::error!(%error, "the HTTP server has ended");
+        control.await;
+        "the thread for the maps has ended".to_owned()
+    });
+    tasks.spawn(async move { ring::run(events).await.to_string() });
+    tasks.spawn(save_changes(to_save, disk.clone()));
+    tasks.spawn(async move {
+        match axum::serve(listener, router(context)).await {
+            Ok(()) => "the HTTP server has ended".to_owned(),
+            Err(error) => format!("the HTTP server has ended: {error}"),
         }
     });
+    tasks.spawn(attached(args.pin_path.clone()));
 
-    wait_for_signal().await?;
+    let fault = tokio::select! {
+        signal = wait_for_signal() => signal.err().map(|error| error.to_string()),
+        Some(ended) = tasks.join_next() => {
+            Some(ended.unwrap_or_else(|error| format!("a task has failed: {error}")))
+        }
+    };
     tracing::info!("ending; programs and maps stay and serve on");
     tasks.shutdown().await;
     worker.stop();
     if thread.join().is_err() {
         bail!("the thread for the maps has panicked");
     }
-    let last = to_save.borrow().clone();
-    if last.revision > 0 {
-        last.save(&args.state_dir)?;
+    disk.save()?;
+    match fault {
+        Some(fault) => bail!("{fault}"),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Holds the pin path for this agent alone, as long as the file is open.
+fn only_one(pin_path: &Path) -> Result<File> {
+    fs::create_dir_all(pin_path)
+        .with_context(|| format!("cannot create {}", pin_path.display()))?;
+    let directory = File::open(pin_path)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another agent uses {}: end it first, or choose another --pin-path",
+            pin_path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", pin_path.display()))
+        }
+    }
+}
+
+/// Ends when a program is no longer attached: after an `uninstall`, or when the cgroup is gone.
+/// A new start attaches again.
+async fn attached(pin_path: PathBuf) -> String {
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        if let Some(link) = attach::links(&pin_path).into_iter().find(|link| !link.attached) {
+            return format!(
+                "{} is no longer attached: uninstalled, or its cgroup is gone",
+                link.program
+            );
+        }
+    }
 }
 
 /// Puts the state on disk into the world and, unless the maps hold something else, into the
@@ -128,16 +178,16 @@ fn restore(reconciler: &mut Reconciler<KernelMaps>, state_dir: &Path) -> Result<
         }
     }
     reconciler.change(changes);
-    let held = reconciler.maps().revision()?;
-    if held > state.revision {
+    let held = reconciler.maps().held()?;
+    if held.commit > state.commit {
         tracing::info!(
-            held,
+            held = held.revision,
             on_disk = state.revision,
             "the maps are newer than the copy on disk and stay until the control plane answers"
         );
     } else {
         let writes = reconciler.install(stamp())?.writes;
-        reconciler.set_revision(state.revision)?;
+        reconciler.set_held(Held { revision: state.revision, commit: state.commit })?;
         tracing::info!(revision = state.revision, writes, "restored the last good state");
     }
     Ok(state)
@@ -155,19 +205,35 @@ fn warn_of_other_sizes(reconciler: &Reconciler<KernelMaps>, args: &RunArgs) {
     }
 }
 
+/// The copy of what is known on disk.
+#[derive(Clone)]
+struct Disk {
+    known: Arc<Mutex<LastGood>>,
+    /// Held while writing: there is one temporary file.
+    saving: Arc<Mutex<()>>,
+    directory: PathBuf,
+}
+
+impl Disk {
+    fn save(&self) -> Result<(), CacheError> {
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.known).clone();
+        if state.commit == 0 { Ok(()) } else { state.save(&self.directory) }
+    }
+}
+
 /// Writes the newest state, at most once an interval.
-async fn save_changes(mut states: watch::Receiver<LastGood>, directory: std::path::PathBuf) {
-    while states.changed().await.is_ok() {
-        let state = states.borrow_and_update().clone();
-        let target = directory.clone();
-        let saved = tokio::task::spawn_blocking(move || state.save(&target)).await;
-        match saved {
+async fn save_changes(mut commits: watch::Receiver<u64>, disk: Disk) -> String {
+    while commits.changed().await.is_ok() {
+        let disk = disk.clone();
+        match tokio::task::spawn_blocking(move || disk.save()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("the last good state is not saved: {error}"),
             Err(error) => tracing::error!("the last good state is not saved: {error}"),
         }
         tokio::time::sleep(SAVE_INTERVAL).await;
     }
+    "the line to the control plane has ended".to_owned()
 }
 
 fn node_name(given: Option<String>) -> Result<String> {

@@ -2,16 +2,18 @@
 //! order and system calls do not hold up the network.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mesh_api::model::ObjectName;
 use mesh_common::counter::ServiceCounters;
 use tokio::sync::{oneshot, watch};
 
+use crate::bpf::attach::links;
 use crate::compile::{Limits, Rejection};
 use crate::maps::kernel::KernelMaps;
-use crate::maps::{MapError, MapStore as _};
+use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report, Totals};
 use crate::world::Change;
 use crate::xds::batch::Outcome;
@@ -40,7 +42,7 @@ pub struct Gone;
 
 #[derive(Debug)]
 enum Request {
-    Update { changes: Vec<Change>, revision: u64, reply: oneshot::Sender<Outcome> },
+    Update { changes: Vec<Change>, held: Held, reply: oneshot::Sender<Outcome> },
     Stats(oneshot::Sender<Result<Stats, MapError>>),
     Stop,
 }
@@ -82,9 +84,9 @@ impl Worker {
     }
 
     /// Applies changes; when it answers without an error, they are live.
-    pub async fn update(&self, changes: Vec<Change>, revision: u64) -> Result<Outcome, Gone> {
+    pub async fn update(&self, changes: Vec<Change>, held: Held) -> Result<Outcome, Gone> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Update { changes, revision, reply };
+        let request = Request::Update { changes, held, reply };
         self.sender.send(request).map_err(|_closed| Gone)?;
         answer.await.map_err(|_closed| Gone)
     }
@@ -112,106 +114,132 @@ pub struct Inbox {
 
 impl Inbox {
     /// Works until told to stop, or until nobody can ask any more.
-    pub fn work(self, mut reconciler: Reconciler<KernelMaps>) {
-        let mut counts = Counts::default();
+    pub fn work(self, reconciler: Reconciler<KernelMaps>, pin_path: PathBuf) {
+        let mut maps = Maps {
+            reconciler,
+            pin_path,
+            started: Instant::now(),
+            failed: None,
+            writes: 0,
+            failures: 0,
+        };
         let mut untidy = true;
         let mut updates = 0;
         loop {
             if updates == MOST_UNTIDY {
                 (untidy, updates) = (false, 0);
-                self.tidy(&mut reconciler, &mut counts);
+                self.tidy(&mut maps);
             }
-            let wait = if untidy { IDLE } else { LEFTOVERS };
+            let wait = if untidy || maps.failed.is_some() { IDLE } else { LEFTOVERS };
             match self.receiver.recv_timeout(wait) {
-                Ok(Request::Update { changes, revision, reply }) => {
-                    let outcome = update(&mut reconciler, changes, revision, &mut counts);
+                Ok(Request::Update { changes, held, reply }) => {
+                    let outcome = maps.update(changes, held);
                     untidy = true;
                     updates += 1;
                     // The line that asked may have broken meanwhile; the maps are right anyway.
                     reply.send(outcome).unwrap_or_default();
                 }
                 Ok(Request::Stats(reply)) => {
-                    let stats = stats(&reconciler, &counts);
+                    let stats = stats(&maps);
                     // Whoever asked may have gone.
                     drop(reply.send(stats));
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     (untidy, updates) = (false, 0);
-                    self.tidy(&mut reconciler, &mut counts);
+                    self.tidy(&mut maps);
                 }
             }
         }
     }
 
-    fn tidy(&self, reconciler: &mut Reconciler<KernelMaps>, counts: &mut Counts) {
-        match tidy(reconciler) {
+    fn tidy(&self, maps: &mut Maps) {
+        match maps.tidy() {
             Ok(false) => {}
             Ok(true) => {
-                tracing::info!("what did not fit is live now");
+                tracing::info!("what was rejected is live now");
                 self.recovered.send_modify(|times| *times += 1);
             }
             Err(error) => {
-                counts.failures += 1;
-                tracing::error!(%error, "cannot free unused map entries; trying again");
+                maps.failures += 1;
+                tracing::error!(%error, "cannot write the maps; trying again");
             }
         }
     }
 }
 
-#[derive(Debug, Default)]
-struct Counts {
+/// The maps, and what is known of them.
+struct Maps {
+    reconciler: Reconciler<KernelMaps>,
+    pin_path: PathBuf,
+    started: Instant,
+    /// The update that could not be written and is to be tried again.
+    failed: Option<Held>,
     writes: u64,
     failures: u64,
 }
 
-/// Applies changes and records the revision.
-fn update(
-    reconciler: &mut Reconciler<KernelMaps>,
-    changes: Vec<Change>,
-    revision: u64,
-    counts: &mut Counts,
-) -> Outcome {
-    reconciler.change(changes);
-    match install(reconciler, revision) {
-        Ok(report) => {
-            counts.writes += u64::try_from(report.writes).unwrap_or(u64::MAX);
-            tracing::info!(revision, writes = report.writes, "live");
-            for warning in &report.warnings {
-                tracing::warn!(revision, "{warning}");
+impl Maps {
+    /// Applies changes, and says what is not live.
+    fn update(&mut self, changes: Vec<Change>, held: Held) -> Outcome {
+        let revision = held.revision;
+        self.reconciler.change(changes);
+        self.failed = Some(held);
+        match self.install(held) {
+            Ok(report) => {
+                tracing::info!(revision, writes = report.writes, "live");
+                for warning in &report.warnings {
+                    tracing::warn!(revision, "{warning}");
+                }
+                for Rejection { object, message } in &report.rejections {
+                    tracing::error!(revision, %object, "rejected: {message}");
+                }
+                Outcome { rejections: report.rejections, error: self.detached() }
             }
-            for Rejection { object, message } in &report.rejections {
-                tracing::error!(revision, %object, "rejected: {message}");
+            Err(error) => {
+                self.failures += 1;
+                tracing::error!(revision, %error, "cannot write the maps; what they hold stays");
+                Outcome { rejections: Vec::new(), error: Some(error.to_string()) }
             }
-            Outcome { rejections: report.rejections, error: None }
-        }
-        Err(error) => {
-            counts.failures += 1;
-            tracing::error!(revision, %error, "cannot write the maps; what they hold stays");
-            Outcome { rejections: Vec::new(), error: Some(error.to_string()) }
         }
     }
-}
 
-/// Installs the world. Where something does not fit, what is no longer used is freed first.
-fn install(reconciler: &mut Reconciler<KernelMaps>, revision: u64) -> Result<Report, MapError> {
-    let mut report = reconciler.install(stamp())?.clone();
-    if !report.rejections.is_empty() && reconciler.retire()? > 0 {
-        let again = reconciler.install(stamp())?;
-        report = Report { writes: report.writes + again.writes, ..again.clone() };
+    /// Installs the world. Where something does not fit, what is no longer used is freed first.
+    fn install(&mut self, held: Held) -> Result<Report, MapError> {
+        let now = self.started.elapsed();
+        let mut report = self.reconciler.install(stamp())?.clone();
+        if !report.rejections.is_empty() && self.reconciler.retire(now)? > 0 {
+            let again = self.reconciler.install(stamp())?;
+            report = Report { writes: report.writes + again.writes, ..again.clone() };
+        }
+        self.reconciler.set_held(held)?;
+        self.failed = None;
+        self.writes += u64::try_from(report.writes).unwrap_or(u64::MAX);
+        Ok(report)
     }
-    reconciler.set_revision(revision)?;
-    Ok(report)
-}
 
-/// Frees what is no longer used, and gives what did not fit another try in the room. Returns
-/// whether anything rejected has become live.
-fn tidy(reconciler: &mut Reconciler<KernelMaps>) -> Result<bool, MapError> {
-    let rejected = reconciler.report().rejections.len();
-    if reconciler.retire()? == 0 || rejected == 0 {
-        return Ok(false);
+    /// Tries again what could not be written, frees what is no longer used, and gives what did
+    /// not fit another try in the room. Returns whether anything rejected has become live.
+    fn tidy(&mut self) -> Result<bool, MapError> {
+        if let Some(held) = self.failed {
+            return self.install(held).map(|_| true);
+        }
+        let rejected = self.reconciler.report().rejections.len();
+        if self.reconciler.retire(self.started.elapsed())? == 0 || rejected == 0 {
+            return Ok(false);
+        }
+        Ok(self.reconciler.install(stamp())?.rejections.len() < rejected)
     }
-    Ok(reconciler.install(stamp())?.rejections.len() < rejected)
+
+    /// Maps that no program reads are not live.
+    fn detached(&self) -> Option<String> {
+        let names: Vec<String> = links(&self.pin_path)
+            .into_iter()
+            .filter(|link| !link.attached)
+            .map(|link| link.program)
+            .collect();
+        (!names.is_empty()).then(|| format!("not attached: {}", names.join(", ")))
+    }
 }
 
 /// Seconds since 2025: higher at every start of an agent than at the one before.
@@ -221,7 +249,8 @@ pub fn stamp() -> u32 {
     u32::try_from(now.saturating_sub(EPOCH).as_secs()).unwrap_or(u32::MAX)
 }
 
-fn stats(reconciler: &Reconciler<KernelMaps>, counts: &Counts) -> Result<Stats, MapError> {
+fn stats(state: &Maps) -> Result<Stats, MapError> {
+    let reconciler = &state.reconciler;
     let maps = reconciler.maps();
     let mut without_backend: BTreeMap<ObjectName, ServiceCounters> = BTreeMap::new();
     for (index, (name, _)) in &reconciler.names().services {
@@ -236,8 +265,8 @@ fn stats(reconciler: &Reconciler<KernelMaps>, counts: &Counts) -> Result<Stats, 
         usage: usage(reconciler.actual(), maps.limits()),
         rejections: report.rejections.clone(),
         warnings: report.warnings.clone(),
-        writes: counts.writes,
-        failures: counts.failures,
+        writes: state.writes,
+        failures: state.failures,
     })
 }
 

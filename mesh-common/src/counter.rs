@@ -39,6 +39,23 @@ impl BackendCounters {
     }
 }
 
+impl BackendCounters {
+    /// What has been counted since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            attempts: self.attempts.wrapping_sub(earlier.attempts),
+            opened: self.opened.wrapping_sub(earlier.opened),
+            failed: self.failed.wrapping_sub(earlier.failed),
+            closed: self.closed.wrapping_sub(earlier.closed),
+            bytes_sent: self.bytes_sent.wrapping_sub(earlier.bytes_sent),
+            bytes_received: self.bytes_received.wrapping_sub(earlier.bytes_received),
+            retransmits: self.retransmits.wrapping_sub(earlier.retransmits),
+            rtt_us: self.rtt_us.wrapping_sub(earlier.rtt_us),
+        }
+    }
+}
+
 /// Value of `service_counters`: connections that no backend could take.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

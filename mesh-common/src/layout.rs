@@ -82,4 +82,6 @@ layout!(Event, size 112, align 8, {
     frontend_addr: 64 + 16, backend_addr: 80 + 16, client_port: 96 + 2, frontend_port: 98 + 2,
     backend_port: 100 + 2, pad: 102 + 2, retransmits: 104 + 4, srtt_us: 108 + 4,
 });
-layout!(Tunables, size 16, align 8, { abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8 });
+layout!(Tunables, size 24, align 8, {
+    abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8, commit: 16 + 8,
+});

@@ -10,6 +10,9 @@ pub struct Tunables {
     pub flags: TunableFlags,
     /// Revision of the configuration that the maps hold; 0 before the first.
     pub revision: u64,
+    /// Number of the agent's update that the maps hold, ascending on this node whatever the
+    /// control plane's revisions do; tells whether the copy on disk is older than the maps.
+    pub commit: u64,
 }
 
 /// Switches.

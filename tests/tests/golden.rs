@@ -35,7 +35,7 @@ fn scripts_hold_on_maps_in_memory() -> anyhow::Result<()> {
                 }
             }
             reconciler.install(stamp)?;
-            reconciler.retire()?;
+            reconciler.retire(std::time::Duration::ZERO)?;
         }
         if Script::updating() {
             script.write()?;

@@ -44,6 +44,12 @@ pub enum CheckError {
         /// What was given.
         path: PathBuf,
     },
+    /// The kernel cannot wait for running programs.
+    #[error(
+        "membarrier(GLOBAL) does not work here ({0}): boot the kernel without nohz_full, which \
+         switches it off"
+    )]
+    Membarrier(String),
     /// The pin path is not on bpffs.
     #[error(
         "{} is not on a bpffs: mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose another \
@@ -119,6 +125,7 @@ impl Machine {
 /// Looks at this machine and judges it; returns the cgroup to attach to.
 pub fn check_here(cgroup: Option<&Path>, pin_path: &Path) -> Result<PathBuf, CheckError> {
     let cgroup = check(&Machine::read(), cgroup, pin_path)?;
+    super::grace().map_err(|error| CheckError::Membarrier(error.to_string()))?;
     if cgroup.is_dir() { Ok(cgroup) } else { Err(CheckError::NoSuchCgroup { path: cgroup }) }
 }
 

@@ -15,6 +15,9 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
 
+/// Many times longer than any program runs.
+const PREEMPTED: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// `bpf_attr` of `BPF_OBJ_GET` (`include/uapi/linux/bpf.h`).
 #[repr(C)]
 struct ObjGet {
@@ -110,8 +113,12 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 
 /// Waits until every BPF program that runs now has ended: membarrier's global command waits for
 /// an RCU grace period (`kernel/sched/membarrier.c`), and cgroup programs run inside an RCU read
-/// section. Minimum kernel: 4.3; not with `nohz_full`.
+/// section. With one CPU online it does not wait: there, a pause lets a program that was
+/// preempted end. Minimum kernel: 4.3; not with `nohz_full`.
 pub fn grace() -> io::Result<()> {
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+        std::thread::sleep(PREEMPTED);
+    }
     // SAFETY: no pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

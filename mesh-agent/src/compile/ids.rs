@@ -27,6 +27,8 @@ pub(super) struct Ids<'a> {
     limits: Limits,
     /// Frontends that some service will have.
     wanted: BTreeSet<FrontendKey>,
+    /// Frontends that are in the map or will be, and stay.
+    frontends: BTreeSet<FrontendKey>,
     /// Frontends that lead to each service now.
     leading: BTreeMap<ServiceIndex, Vec<FrontendKey>>,
     claimed: BTreeSet<ServiceIndex>,
@@ -48,9 +50,13 @@ impl<'a> Ids<'a> {
             .iter()
             .map(|(index, backend)| ((backend.service, backend.addr, backend.port), *index))
             .collect();
+        // Also those of services that turn out not to fit: what they have stays.
+        let frontends =
+            wanted.iter().filter(|key| actual.frontends.contains_key(key)).copied().collect();
         Self {
             actual,
             limits,
+            frontends,
             wanted,
             leading,
             claimed: BTreeSet::new(),
@@ -61,12 +67,14 @@ impl<'a> Ids<'a> {
         }
     }
 
-    pub(super) fn check_frontends(&self, wanted: usize) -> Result<(), LimitError> {
-        // While addresses move, both the old and the new ones are in the map.
+    /// Makes room for a service port's frontends.
+    pub(super) fn frontends(&mut self, keys: &[FrontendKey]) -> Result<(), LimitError> {
+        let new = keys.iter().filter(|key| !self.frontends.contains(key)).count();
         let limit = self.limits.frontends;
-        if wanted > usize::try_from(limit).unwrap_or(usize::MAX) {
+        if new > 0 && self.frontends.len() + new > usize::try_from(limit).unwrap_or(usize::MAX) {
             return Err(LimitError { what: "frontends", limit, flag: "--max-services" });
         }
+        self.frontends.extend(keys);
         Ok(())
     }
 

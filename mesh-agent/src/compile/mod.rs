@@ -21,6 +21,7 @@ use mesh_common::service::{
 use mesh_common::slot::Slot;
 
 use self::ids::{Ids, LimitError};
+use self::shares::ByService;
 pub use self::shares::Share;
 use crate::image::MapImage;
 use crate::world::World;
@@ -105,10 +106,13 @@ pub fn compile(input: &Input<'_>) -> Output {
         .values()
         .flat_map(|service| service.ports.iter().flat_map(|port| keys(service, port)));
     let mut ids = Ids::new(input.actual, input.limits, wanted.collect());
+    let endpoints = ByService::new(input.world);
     let mut rejected = Vec::new();
     for service in input.world.services.values() {
         for port in &service.ports {
-            if let Err(error) = compile_port(input, &mut ids, &mut output, service, port) {
+            if let Err(error) =
+                compile_port(input, &endpoints, &mut ids, &mut output, service, port)
+            {
                 rejected.push((service, port, error));
             }
         }
@@ -135,6 +139,7 @@ enum PortError {
 
 fn compile_port(
     input: &Input<'_>,
+    endpoints: &ByService<'_>,
     ids: &mut Ids<'_>,
     output: &mut Output,
     service: &Service,
@@ -147,10 +152,10 @@ fn compile_port(
             return Err(PortError::Taken { address });
         }
     }
-    ids.check_frontends(output.image.frontends.len() + keys.len())?;
+    ids.frontends(&keys)?;
 
     let index = ids.service(&keys)?;
-    let shares = shares::shares(input.world, service, port, &mut output.warnings);
+    let shares = shares::shares(input.world, endpoints, service, port, &mut output.warnings);
     let weights: Vec<u64> = shares.iter().map(|share| share.weight).collect();
     let mut backends = Vec::with_capacity(shares.len());
     for share in &shares {

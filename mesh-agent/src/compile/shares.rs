@@ -34,8 +34,22 @@ const FRACTION_BITS: u32 = 80;
 /// Bits of a final weight.
 const WEIGHT_BITS: u32 = 62;
 
+/// Endpoints by their service: without it, every port would look at every endpoint.
+pub(super) struct ByService<'a>(BTreeMap<&'a ObjectName, Vec<&'a Endpoint>>);
+
+impl<'a> ByService<'a> {
+    pub(super) fn new(world: &'a World) -> Self {
+        let mut by_service: BTreeMap<_, Vec<&Endpoint>> = BTreeMap::new();
+        for endpoint in world.endpoints.values() {
+            by_service.entry(&endpoint.service).or_default().push(endpoint);
+        }
+        Self(by_service)
+    }
+}
+
 pub(super) fn shares(
     world: &World,
+    by_service: &ByService<'_>,
     service: &Service,
     port: &ServicePort,
     warnings: &mut Vec<String>,
@@ -44,7 +58,7 @@ pub(super) fn shares(
     let everything = Destination { service: service.name.clone(), version: None };
     let mut found: BTreeMap<(Ipv4Addr, u16), (ObjectName, u128)> = BTreeMap::new();
     let mut add = |destination: &Destination, rule_weight: u32| {
-        let endpoints = endpoints(world, service, port, destination);
+        let endpoints = endpoints(world, by_service, service, port, destination);
         let sum: u128 = endpoints.iter().map(|(endpoint, _)| u128::from(endpoint.weight)).sum();
         if sum == 0 {
             return false;
@@ -79,22 +93,21 @@ pub(super) fn shares(
 
 /// Endpoints of a destination that take new connections, with the port to connect to.
 fn endpoints<'a>(
-    world: &'a World,
+    world: &World,
+    by_service: &ByService<'a>,
     service: &Service,
     port: &ServicePort,
     destination: &Destination,
 ) -> Vec<(&'a Endpoint, Port)> {
     let target = target_port(world, service, port, destination);
-    world
-        .endpoints
-        .values()
+    let all = by_service.0.get(&destination.service).map_or(&[][..], Vec::as_slice);
+    all.iter()
         .filter(|endpoint| {
-            endpoint.service == destination.service
-                && (destination.version.is_none() || endpoint.version == destination.version)
+            (destination.version.is_none() || endpoint.version == destination.version)
                 && endpoint.state == EndpointState::Serving
                 && endpoint.weight > 0
         })
-        .map(|endpoint| (endpoint, endpoint.ports.get(&port.name).copied().unwrap_or(target)))
+        .map(|endpoint| (*endpoint, endpoint.ports.get(&port.name).copied().unwrap_or(target)))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::service::ServiceIndex;
 
-use super::{MapError, MapStore};
+use super::{Held, MapError, MapStore};
 use crate::compile::Limits;
 use crate::diff::MapOp;
 use crate::image::MapImage;
@@ -49,12 +49,12 @@ impl<M: MapStore> MapStore for FaultyMaps<M> {
         self.inner.limits()
     }
 
-    fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
-        self.inner.set_revision(revision)
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        self.inner.set_held(held)
     }
 
-    fn revision(&self) -> Result<u64, MapError> {
-        self.inner.revision()
+    fn held(&self) -> Result<Held, MapError> {
+        self.inner.held()
     }
 
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {

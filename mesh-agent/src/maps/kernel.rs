@@ -12,7 +12,7 @@ use mesh_common::service::{ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::tunables::Tunables;
 
-use super::{MapError, MapStore};
+use super::{Held, MapError, MapStore};
 use crate::bpf;
 use crate::bpf::load::map_path;
 use crate::compile::Limits;
@@ -106,7 +106,8 @@ fn read_error(map: &'static str) -> impl Fn(AyaError) -> MapError {
 
 fn write_error(map: &'static str) -> impl Fn(AyaError) -> MapError {
     move |source| {
-        if let AyaError::SyscallError(error) = &source
+        if map == names::FRONTENDS
+            && let AyaError::SyscallError(error) = &source
             && error.io_error.raw_os_error() == Some(libc::E2BIG)
         {
             return MapError::Full { map, flag: "--max-services" };
@@ -193,14 +194,17 @@ impl MapStore for KernelMaps {
         self.limits
     }
 
-    fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
         let mut tunables = self.tunables.get(&0, 0).map_err(read_error(names::TUNABLES))?;
-        tunables.revision = revision;
+        tunables.revision = held.revision;
+        tunables.commit = held.commit;
         self.tunables.set(0, tunables, 0).map_err(write_error(names::TUNABLES))
     }
 
-    fn revision(&self) -> Result<u64, MapError> {
-        Ok(self.tunables.get(&0, 0).map_err(read_error(names::TUNABLES))?.revision)
+    fn held(&self) -> Result<Held, MapError> {
+        let Tunables { revision, commit, .. } =
+            self.tunables.get(&0, 0).map_err(read_error(names::TUNABLES))?;
+        Ok(Held { revision, commit })
     }
 
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {

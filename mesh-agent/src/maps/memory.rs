@@ -1,6 +1,8 @@
 //! Maps in memory, with a reader that walks them as the kernel program does: for golden scripts
 //! and for the property that no order of events shows a dangling state.
 
+use std::collections::BTreeMap;
+
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::frontend::FrontendKey;
@@ -8,7 +10,7 @@ use mesh_common::logic::connect::{MAX_TRIES, belongs, choose, place, without_bac
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
-use super::{MapError, MapStore};
+use super::{Held, MapError, MapStore};
 use crate::compile::Limits;
 use crate::diff::MapOp;
 use crate::image::MapImage;
@@ -17,15 +19,26 @@ use crate::image::MapImage;
 #[derive(Clone, Debug)]
 pub struct MemoryMaps {
     image: MapImage,
+    counters: BTreeMap<BackendIndex, BackendCounters>,
     limits: Limits,
-    revision: u64,
+    held: Held,
 }
 
 impl MemoryMaps {
     /// Empty maps.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { image: MapImage::default(), limits, revision: 0 }
+        Self {
+            image: MapImage::default(),
+            counters: BTreeMap::new(),
+            limits,
+            held: Held::default(),
+        }
+    }
+
+    /// Counts as the programs would.
+    pub fn count(&mut self, index: BackendIndex, counters: BackendCounters) {
+        self.counters.insert(index, counters);
     }
 
     /// What they hold.
@@ -37,6 +50,9 @@ impl MemoryMaps {
 
 impl MapStore for MemoryMaps {
     fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
+        if let MapOp::PutBackend(index, _) = op {
+            self.counters.remove(index);
+        }
         op.apply_to(&mut self.image);
         Ok(())
     }
@@ -49,17 +65,17 @@ impl MapStore for MemoryMaps {
         self.limits
     }
 
-    fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
-        self.revision = revision;
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        self.held = held;
         Ok(())
     }
 
-    fn revision(&self) -> Result<u64, MapError> {
-        Ok(self.revision)
+    fn held(&self) -> Result<Held, MapError> {
+        Ok(self.held)
     }
 
-    fn backend_counters(&self, _index: BackendIndex) -> Result<BackendCounters, MapError> {
-        Ok(BackendCounters::default())
+    fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
+        Ok(self.counters.get(&index).copied().unwrap_or_default())
     }
 
     fn service_counters(&self, _index: ServiceIndex) -> Result<ServiceCounters, MapError> {

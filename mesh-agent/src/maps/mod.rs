@@ -63,6 +63,15 @@ pub enum MapError {
     Planned(usize),
 }
 
+/// Which update the maps hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The control plane's revision.
+    pub revision: u64,
+    /// Number of the update, ascending on this node.
+    pub commit: u64,
+}
+
 /// Where the image lives.
 pub trait MapStore {
     /// Does one operation.
@@ -74,11 +83,11 @@ pub trait MapStore {
     /// Sizes of the maps.
     fn limits(&self) -> Limits;
 
-    /// Records that the maps hold a revision.
-    fn set_revision(&mut self, revision: u64) -> Result<(), MapError>;
+    /// Records what the maps hold.
+    fn set_held(&mut self, held: Held) -> Result<(), MapError>;
 
-    /// The revision that the maps hold; 0 before the first.
-    fn revision(&self) -> Result<u64, MapError>;
+    /// What the maps hold; all 0 before the first update.
+    fn held(&self) -> Result<Held, MapError>;
 
     /// A backend's counters, summed over the CPUs.
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError>;

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::BackendCounters;
@@ -11,7 +12,7 @@ use mesh_common::counter::BackendCounters;
 use crate::compile::{BackendName, Input, Names, Output, Rejection, compile};
 use crate::diff::{MapOp, diff};
 use crate::image::MapImage;
-use crate::maps::{MapError, MapStore};
+use crate::maps::{Held, MapError, MapStore};
 use crate::world::{Change, World};
 
 /// What an update came to.
@@ -24,6 +25,10 @@ pub struct Report {
     /// Writes done.
     pub writes: usize,
 }
+
+/// How long a connect can be under way: six SYN retransmissions, from 1 s, doubling
+/// (`tcp_syn_retries`), and some.
+const CONNECTING: Duration = Duration::from_secs(130);
 
 /// Counters by who is counted.
 pub type Totals = BTreeMap<BackendName, BackendCounters>;
@@ -40,6 +45,10 @@ pub struct Reconciler<M> {
     names: Names,
     /// Final counters of backends that have been freed.
     settled: Totals,
+    /// Counters of a backend when it got its present name, where that is not 0.
+    base: BTreeMap<BackendIndex, BackendCounters>,
+    /// Backends that are kept only for connections that may be under way, and since when.
+    leaving: BTreeMap<BackendIndex, Duration>,
     report: Report,
     /// A frontend was deleted since the last grace period: its element must not be reused yet.
     frontend_freed: bool,
@@ -61,6 +70,8 @@ impl<M: MapStore> Reconciler<M> {
             actual,
             names: Names::default(),
             settled: Totals::new(),
+            base: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             report: Report::default(),
             frontend_freed: true,
             stamp,
@@ -92,6 +103,7 @@ impl<M: MapStore> Reconciler<M> {
         let Output { image, mut names, rejections, warnings } = compile(&input);
         let ops = diff(&self.actual, &image).install;
         self.run(&ops)?;
+        self.settle_renamed(&names)?;
         // Backends that are gone keep their names while they have connections.
         for (index, name) in &self.names.backends {
             if self.actual.backends.contains_key(index) {
@@ -105,15 +117,27 @@ impl<M: MapStore> Reconciler<M> {
         Ok(&self.report)
     }
 
-    /// Frees what is no longer used, but for backends with open connections, so that these are
-    /// counted for them to their end. Waits for a grace period if there is anything to free.
-    pub fn retire(&mut self) -> Result<usize, MapError> {
+    /// Frees what is no longer used, but for backends with connections, so that these are counted
+    /// for them to their end. Waits for a grace period if there is anything to free.
+    ///
+    /// `now` is the time since any fixed moment.
+    pub fn retire(&mut self, now: Duration) -> Result<usize, MapError> {
         if self.unsure {
             return Ok(0);
         }
         let mut keep = self.desired.clone();
+        self.leaving.retain(|index, _| !keep.backends.contains_key(index));
         for (index, backend) in &self.actual.backends {
-            if !keep.backends.contains_key(index) && self.is_busy(*index)? {
+            if keep.backends.contains_key(index) {
+                continue;
+            }
+            let since = *self.leaving.entry(*index).or_insert(now);
+            let counters = self.maps.backend_counters(*index)?;
+            // A connect that fails before its SYN stays an attempt for ever, hence the bound.
+            let open = counters.opened > counters.closed;
+            let under_way = counters.attempts > counters.opened + counters.failed
+                && now.saturating_sub(since) < CONNECTING;
+            if open || under_way {
                 keep.backends.insert(*index, *backend);
             }
         }
@@ -124,7 +148,9 @@ impl<M: MapStore> Reconciler<M> {
 
     /// Keeps a backend's counters before its entry is freed.
     fn settle(&mut self, index: BackendIndex) -> Result<(), MapError> {
-        let counters = self.maps.backend_counters(index)?;
+        self.leaving.remove(&index);
+        let counters = self.counted(index)?;
+        self.base.remove(&index);
         if let Some(name) = self.names.backends.remove(&index) {
             let total = self.settled.entry(name).or_default();
             *total = total.plus(counters);
@@ -132,21 +158,37 @@ impl<M: MapStore> Reconciler<M> {
         Ok(())
     }
 
+    /// An endpoint that was replaced at its address, by another version say, starts from 0.
+    fn settle_renamed(&mut self, names: &Names) -> Result<(), MapError> {
+        for (index, name) in &names.backends {
+            let Some(before) = self.names.backends.get(index).filter(|before| *before != name)
+            else {
+                continue;
+            };
+            let counters = self.counted(*index)?;
+            let total = self.settled.entry(before.clone()).or_default();
+            *total = total.plus(counters);
+            self.base.insert(*index, self.maps.backend_counters(*index)?);
+        }
+        Ok(())
+    }
+
+    /// A backend's counters since it got its present name.
+    fn counted(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
+        let base = self.base.get(&index).copied().unwrap_or_default();
+        Ok(self.maps.backend_counters(index)?.since(base))
+    }
+
     /// Counters of all connections since this agent started or, for backends that were there
     /// before, since they got their entry.
     pub fn totals(&self) -> Result<Totals, MapError> {
         let mut totals = self.settled.clone();
         for (index, name) in &self.names.backends {
-            let counters = self.maps.backend_counters(*index)?;
+            let counters = self.counted(*index)?;
             let total = totals.entry(name.clone()).or_default();
             *total = total.plus(counters);
         }
         Ok(totals)
-    }
-
-    fn is_busy(&self, index: BackendIndex) -> Result<bool, MapError> {
-        let counters = self.maps.backend_counters(index)?;
-        Ok(counters.opened > counters.closed)
     }
 
     fn run(&mut self, ops: &[MapOp]) -> Result<(), MapError> {
@@ -198,8 +240,14 @@ impl<M: MapStore> Reconciler<M> {
         &self.maps
     }
 
-    /// Records that the maps hold a revision.
-    pub fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
-        self.maps.set_revision(revision)
+    /// The maps, for a test that counts.
+    #[cfg(test)]
+    const fn maps_mut(&mut self) -> &mut M {
+        &mut self.maps
+    }
+
+    /// Records what the maps hold.
+    pub fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        self.maps.set_held(held)
     }
 }

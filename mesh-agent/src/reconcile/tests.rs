@@ -2,21 +2,26 @@
 //! old or the new state, also when an operation fails, and the maps always get to the world.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mesh_common::frontend::FrontendKey;
 use mesh_common::reason::Reason;
 use proptest::prelude::*;
 
 use super::*;
+use crate::maps::Held;
 use crate::maps::faulty::FaultyMaps;
 use crate::maps::memory::{MemoryMaps, Outcome, Reader};
-use crate::testing::{LIMITS, changes, world};
+use crate::testing::{LIMITS, changes, endpoint, name, put, service, world};
+
+/// Any moment: nothing here has open connections.
+const NOW: Duration = Duration::ZERO;
 
 fn fresh(world: &World) -> Reconciler<MemoryMaps> {
     let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS)).unwrap();
     reconciler.change(changes(&World::default(), world));
     reconciler.install(1).unwrap();
-    reconciler.retire().unwrap();
+    reconciler.retire(NOW).unwrap();
     reconciler
 }
 
@@ -43,6 +48,67 @@ fn describe(outcome: Outcome) -> String {
     }
 }
 
+const FIRST: BackendIndex = BackendIndex { index: 1 };
+
+/// A service with one endpoint, whose connections are counted so far.
+fn counted(counters: BackendCounters) -> Reconciler<MemoryMaps> {
+    let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS)).unwrap();
+    reconciler.change([put(service("a", &[1], &[80])), put(endpoint("a", "v1", 1, 1))]);
+    reconciler.install(1).unwrap();
+    reconciler.maps_mut().count(FIRST, counters);
+    reconciler
+}
+
+fn remove_endpoint() -> Change {
+    use mesh_api::model::{Kind, ObjectRef};
+
+    Change::Remove(ObjectRef { kind: Kind::Endpoint, name: name("a-v1-1") })
+}
+
+/// Opened connections by version.
+fn opened(reconciler: &Reconciler<MemoryMaps>) -> Vec<(String, u64)> {
+    let totals = reconciler.totals().unwrap();
+    let version = |name: BackendName| name.version.map(|v| v.to_string()).unwrap_or_default();
+    totals.into_iter().map(|(name, counters)| (version(name), counters.opened)).collect()
+}
+
+#[test]
+fn an_endpoint_replaced_at_its_address_starts_from_zero() {
+    let five = BackendCounters { opened: 5, closed: 5, ..BackendCounters::default() };
+    let mut reconciler = counted(five);
+    reconciler.change([remove_endpoint(), put(endpoint("a", "v2", 1, 1))]);
+    reconciler.install(2).unwrap();
+    assert_eq!(opened(&reconciler), [("v1".to_owned(), 5), ("v2".to_owned(), 0)]);
+    reconciler.maps_mut().count(FIRST, BackendCounters { opened: 7, closed: 7, ..five });
+    assert_eq!(opened(&reconciler), [("v1".to_owned(), 5), ("v2".to_owned(), 2)]);
+}
+
+#[test]
+fn a_backend_stays_until_its_last_connection_ends() {
+    let open = BackendCounters { attempts: 2, opened: 2, closed: 1, ..BackendCounters::default() };
+    let mut reconciler = counted(open);
+    reconciler.change([remove_endpoint()]);
+    reconciler.install(2).unwrap();
+    reconciler.retire(NOW).unwrap();
+    assert!(reconciler.actual().backends.contains_key(&FIRST));
+    reconciler.maps_mut().count(FIRST, BackendCounters { closed: 2, ..open });
+    reconciler.retire(NOW).unwrap();
+    assert!(!reconciler.actual().backends.contains_key(&FIRST));
+    assert_eq!(opened(&reconciler), [("v1".to_owned(), 2)]);
+}
+
+#[test]
+fn a_connect_under_way_is_waited_for_but_not_for_ever() {
+    let mut reconciler = counted(BackendCounters { attempts: 1, ..BackendCounters::default() });
+    reconciler.change([remove_endpoint()]);
+    reconciler.install(2).unwrap();
+    reconciler.retire(NOW).unwrap();
+    reconciler.retire(NOW + CONNECTING / 2).unwrap();
+    assert!(reconciler.actual().backends.contains_key(&FIRST));
+    reconciler.retire(NOW + CONNECTING).unwrap();
+    assert!(!reconciler.actual().backends.contains_key(&FIRST));
+}
+
 /// All operations of a change, as the maps get them.
 #[derive(Default)]
 struct Recorder {
@@ -65,11 +131,11 @@ impl MapStore for Recording<'_> {
     fn limits(&self) -> crate::compile::Limits {
         self.maps.limits()
     }
-    fn set_revision(&mut self, revision: u64) -> Result<(), MapError> {
-        self.maps.set_revision(revision)
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        self.maps.set_held(held)
     }
-    fn revision(&self) -> Result<u64, MapError> {
-        self.maps.revision()
+    fn held(&self) -> Result<Held, MapError> {
+        self.maps.held()
     }
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
         self.maps.backend_counters(index)
@@ -106,7 +172,7 @@ proptest! {
         reconciler.change(changes(&World::default(), &after));
         reconciler.install(2).unwrap();
         let new = reconciler.actual().clone();
-        reconciler.retire().unwrap();
+        reconciler.retire(NOW).unwrap();
         let ops = recorder.ops.borrow();
 
         let keys: BTreeSet<FrontendKey> =
@@ -153,11 +219,11 @@ proptest! {
         reconciler.change(changes(&World::default(), &after));
         for stamp in 2..5 {
             let installed = reconciler.install(stamp).is_ok();
-            if installed && reconciler.retire().is_ok() {
+            if installed && reconciler.retire(NOW).is_ok() {
                 break;
             }
         }
-        prop_assert_eq!(reconciler.retire().unwrap(), 0);
+        prop_assert_eq!(reconciler.retire(NOW).unwrap(), 0);
         let held = reconciler.maps().read().unwrap();
         prop_assert_eq!(&held, reconciler.actual());
         let expected = fresh(&after);
@@ -180,7 +246,7 @@ proptest! {
         let mut restarted = Reconciler::open(Recording { maps, recorder: &recorder }).unwrap();
         restarted.change(changes(&World::default(), &world));
         restarted.install(9).unwrap();
-        restarted.retire().unwrap();
+        restarted.retire(NOW).unwrap();
         prop_assert_eq!(recorder.ops.borrow().len(), 0);
     }
 }

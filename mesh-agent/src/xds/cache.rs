@@ -12,6 +12,8 @@ use mesh_xds::ads::{Any, DeltaDiscoveryResponse, Resource};
 use mesh_xds::client::Received;
 use prost::Message as _;
 
+use crate::maps::Held;
+
 const MAGIC: &[u8] = b"mesh-agent last-good 1\n";
 const FILE: &str = "last-good";
 
@@ -41,8 +43,10 @@ pub type Resources = BTreeMap<String, BTreeMap<String, (String, Vec<u8>)>>;
 /// A complete state: everything accepted at a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastGood {
-    /// The revision.
+    /// The control plane's revision.
     pub revision: u64,
+    /// Number of the update on this node; see [`crate::maps::Held`].
+    pub commit: u64,
     /// The resources.
     pub resources: Resources,
 }
@@ -51,11 +55,12 @@ impl LastGood {
     /// Takes over what a batch changed.
     pub fn update(
         &mut self,
-        revision: u64,
+        held: Held,
         accepted: Vec<(String, Received)>,
         removed: Vec<(String, String)>,
     ) {
-        self.revision = revision;
+        self.revision = held.revision;
+        self.commit = held.commit;
         for (type_url, name) in removed {
             if let Some(resources) = self.resources.get_mut(&type_url) {
                 resources.remove(&name);
@@ -64,6 +69,13 @@ impl LastGood {
         for (type_url, Received { name, version, body }) in accepted {
             self.resources.entry(type_url).or_default().insert(name, (version, body));
         }
+    }
+
+    /// Version of a resource, if it is known.
+    #[must_use]
+    pub fn version(&self, type_url: &str, name: &str) -> Option<&str> {
+        let (version, _) = self.resources.get(type_url)?.get(name)?;
+        Some(version)
     }
 
     /// Reads the copy; `None` where there is none yet.
@@ -96,6 +108,7 @@ impl LastGood {
         let mut bytes = MAGIC.to_vec();
         let header = DeltaDiscoveryResponse {
             system_version_info: self.revision.to_string(),
+            nonce: self.commit.to_string(),
             ..DeltaDiscoveryResponse::default()
         };
         bytes.extend(header.encode_length_delimited_to_vec());
@@ -120,8 +133,11 @@ impl LastGood {
 fn decode(bytes: &[u8]) -> Option<LastGood> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let header = DeltaDiscoveryResponse::decode_length_delimited(&mut rest).ok()?;
-    let mut state =
-        LastGood { revision: header.system_version_info.parse().ok()?, ..LastGood::default() };
+    let mut state = LastGood {
+        revision: header.system_version_info.parse().ok()?,
+        commit: header.nonce.parse().ok()?,
+        ..LastGood::default()
+    };
     while !rest.is_empty() {
         let response = DeltaDiscoveryResponse::decode_length_delimited(&mut rest).ok()?;
         let resources = state.resources.entry(response.type_url).or_default();
@@ -145,7 +161,7 @@ mod tests {
         let mut state = LastGood::default();
         let received =
             Received { name: "default/a".into(), version: "1f".into(), body: vec![1, 2, 3] };
-        state.update(7, vec![("type".into(), received)], Vec::new());
+        state.update(Held { revision: 7, commit: 9 }, vec![("type".into(), received)], Vec::new());
         state.save(directory.path()).unwrap();
         assert_eq!(LastGood::load(directory.path()).unwrap(), Some(state));
     }
@@ -154,7 +170,7 @@ mod tests {
     fn a_truncated_file_is_damaged() {
         let mut state = LastGood::default();
         let received = Received { name: "n".into(), version: "v".into(), body: vec![0; 100] };
-        state.update(1, vec![("type".into(), received)], Vec::new());
+        state.update(Held::default(), vec![("type".into(), received)], Vec::new());
         let bytes = state.encode();
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);

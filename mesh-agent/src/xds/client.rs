@@ -1,10 +1,13 @@
 //! Talks to the control plane: connects, with backoff; hands complete batches to the worker;
 //! answers when the maps hold them. All decisions are in `mesh_xds::client` and `batch`.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use mesh_api::resource;
-use mesh_xds::ads::{AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest};
+use mesh_xds::ads::{
+    AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+};
 use mesh_xds::backoff::Backoff;
 use mesh_xds::client::DeltaClient;
 use mesh_xds::server::NodeInfo;
@@ -14,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::batch::Batch;
 use super::cache::LastGood;
+use crate::maps::Held;
 use crate::worker::Worker;
 
 /// How the line is.
@@ -36,14 +40,14 @@ pub struct Client {
     pub endpoint: Endpoint,
     /// The protocol.
     pub machine: DeltaClient,
-    /// What is in the maps, for the copy on disk.
-    pub last_good: LastGood,
+    /// What is known, shared with whoever saves it.
+    pub last_good: Arc<Mutex<LastGood>>,
     /// Who applies it.
     pub worker: Worker,
     /// Where to say how the line is.
     pub line: watch::Sender<Line>,
-    /// Where to put the newest state, to be saved.
-    pub save: watch::Sender<LastGood>,
+    /// Where to say that there is something new to save: the number of the update.
+    pub save: watch::Sender<u64>,
 }
 
 /// Why a stream ended.
@@ -57,8 +61,6 @@ enum StreamError {
     Closed,
     #[error("{0}")]
     Malformed(#[source] mesh_xds::client::Rejected),
-    #[error("the maps could not be written: {0}")]
-    Maps(String),
     #[error("what was rejected is live now, and is asked for again")]
     Recovered,
     #[error("the worker has ended")]
@@ -142,6 +144,7 @@ impl Client {
                 Ok(push) => push,
                 Err(rejected) => {
                     send(&sender, (*rejected.request).clone()).await?;
+                    drain(sender, &mut responses).await;
                     return Err(StreamError::Malformed(rejected));
                 }
             };
@@ -160,26 +163,53 @@ impl Client {
         sender: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Result<(), StreamError> {
         let changes = batch.take_changes();
+        let commit = lock(&self.last_good).commit.saturating_add(1).max(unix_ms());
+        let held = Held { revision, commit };
         let outcome =
-            self.worker.update(changes, revision).await.map_err(|_gone| StreamError::Worker)?;
-        let answers = batch.answer(&mut self.machine, &outcome);
-        for request in answers.requests {
-            send(sender, request).await?;
-        }
-        if let Some(error) = outcome.error {
-            // The resources were not accepted, so the next stream brings them again.
-            return Err(StreamError::Maps(error));
-        }
-        self.last_good.update(revision, answers.accepted, answers.removed);
-        self.save.send_replace(self.last_good.clone());
+            self.worker.update(changes, held).await.map_err(|_gone| StreamError::Worker)?;
+        // Known before it is answered: should the stream break now, the next one claims what the
+        // world has.
+        let answers = {
+            let mut known = lock(&self.last_good);
+            let mut answers = batch.answer(&mut self.machine, &known, &outcome);
+            let accepted = std::mem::take(&mut answers.accepted);
+            known.update(held, accepted, std::mem::take(&mut answers.removed));
+            answers
+        };
+        self.save.send_replace(commit);
+        let live = outcome.rejections.is_empty() && outcome.error.is_none();
         self.line.send_modify(|line| {
-            line.synced = true;
-            if outcome.rejections.is_empty() {
+            line.synced |= outcome.error.is_none();
+            if live {
                 line.live_revision = revision;
             }
         });
+        for request in answers.requests {
+            send(sender, request).await?;
+        }
         Ok(())
     }
+}
+
+/// The state, also after a panic elsewhere: every update leaves it whole.
+pub fn lock(state: &Mutex<LastGood>) -> MutexGuard<'_, LastGood> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends our side and lets the other end its own, so that the last answer arrives.
+async fn drain(
+    sender: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: &mut tonic::Streaming<DeltaDiscoveryResponse>,
+) {
+    drop(sender);
+    let rest = async { while let Ok(Some(_)) = responses.message().await {} };
+    // Whoever does not end within the time is cut off.
+    tokio::time::timeout(Duration::from_secs(1), rest).await.unwrap_or_default();
 }
 
 async fn send(

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::convert::from_resource;
 use mesh_api::model::{Kind, ObjectName, ObjectRef};
@@ -16,6 +16,7 @@ use mesh_xds::client::{DeltaClient, Push, Received};
 
 use crate::compile::Rejection;
 use crate::world::Change;
+use crate::xds::cache::LastGood;
 
 /// Responses that belong together.
 #[derive(Debug, Default)]
@@ -29,9 +30,9 @@ pub struct Batch {
 /// What the maps made of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Everything that is rejected now, whenever it arrived.
+    /// Everything that does not fit now, whenever it arrived.
     pub rejections: Vec<Rejection>,
-    /// The maps could not be written: nothing of the batch counts as accepted.
+    /// Why the maps do not hold the world at all.
     pub error: Option<String>,
 }
 
@@ -76,37 +77,45 @@ impl Batch {
         std::mem::take(&mut self.changes)
     }
 
-    /// Answers every response: what the maps hold is accepted, what is invalid or does not fit
-    /// is rejected by name, and the revision only if nothing at all is rejected.
+    /// Answers every response. A resource that is valid is accepted as a fact: it is in the
+    /// world, on disk, and claimed on the next stream. One that is not is rejected by name, and
+    /// what was known of it stays. The revision is accepted only if all facts are live in the
+    /// maps; otherwise its rejection names each that is not, and why.
     #[must_use]
-    pub fn answer(self, client: &mut DeltaClient, outcome: &Outcome) -> Answers {
+    pub fn answer(self, client: &mut DeltaClient, known: &LastGood, outcome: &Outcome) -> Answers {
         let Self { pushes, changes: _, invalid } = self;
         let mut answers =
             Answers { requests: Vec::new(), accepted: Vec::new(), removed: Vec::new() };
         for push in pushes {
-            let mut rejected: Vec<(String, String)> = Vec::new();
-            if let Some(error) = &outcome.error {
-                rejected.extend(push.added.iter().map(|r| (r.name.clone(), error.clone())));
-            } else if push.type_url == resource::REVISION {
-                let reasons = all_reasons(&invalid, outcome);
-                if !reasons.is_empty() {
-                    rejected.push((resource::REVISION_NAME.to_owned(), reasons.join("; ")));
+            let rejected = if push.type_url == resource::REVISION {
+                let reasons = not_live(&invalid, outcome);
+                if reasons.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![(resource::REVISION_NAME.to_owned(), reasons.join("; "))]
                 }
             } else {
-                for received in &push.added {
-                    if let Some(reason) = reason(&invalid, outcome, &push.type_url, &received.name)
-                    {
-                        rejected.push((received.name.clone(), reason));
-                    }
-                }
-            }
+                let reason = |received: &Received| {
+                    let key = (push.type_url.clone(), received.name.clone());
+                    invalid.get(&key).map(|reason| (received.name.clone(), reason.clone()))
+                };
+                push.added.iter().filter_map(reason).collect::<Vec<_>>()
+            };
             answers.requests.push(if rejected.is_empty() {
                 client.ack(&push)
             } else {
                 client.nack(&push, &rejected)
             });
             let Push { type_url, added, removed, .. } = push;
-            let good = added.into_iter().filter(|r| !rejected.iter().any(|(n, _)| *n == r.name));
+            for (name, _) in &rejected {
+                // The world still has the form that was valid: claim that one, so that the
+                // control plane corrects it, or removes it, on the next stream.
+                if let Some(version) = known.version(&type_url, name) {
+                    client.restore([(type_url.as_str(), name.as_str(), version)]);
+                }
+            }
+            let names: BTreeSet<&str> = rejected.iter().map(|(name, _)| name.as_str()).collect();
+            let good = added.into_iter().filter(|received| !names.contains(received.name.as_str()));
             answers.accepted.extend(good.map(|received| (type_url.clone(), received)));
             answers.removed.extend(removed.into_iter().map(|name| (type_url.clone(), name)));
         }
@@ -120,26 +129,7 @@ pub fn kind_of(type_url: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| resource::type_url(*kind) == type_url)
 }
 
-fn reason(
-    invalid: &BTreeMap<(String, String), String>,
-    outcome: &Outcome,
-    type_url: &str,
-    name: &str,
-) -> Option<String> {
-    if let Some(reason) = invalid.get(&(type_url.to_owned(), name.to_owned())) {
-        return Some(reason.clone());
-    }
-    outcome
-        .rejections
-        .iter()
-        .find(|rejection| {
-            resource::type_url(rejection.object.kind) == type_url
-                && rejection.object.name.to_string() == name
-        })
-        .map(|rejection| rejection.message.clone())
-}
-
-fn all_reasons(invalid: &BTreeMap<(String, String), String>, outcome: &Outcome) -> Vec<String> {
+fn not_live(invalid: &BTreeMap<(String, String), String>, outcome: &Outcome) -> Vec<String> {
     let rejected = outcome.rejections.iter().map(|r| format!("{}: {}", r.object, r.message));
-    invalid.values().cloned().chain(rejected).collect()
+    invalid.values().cloned().chain(rejected).chain(outcome.error.clone()).collect()
 }

@@ -27,7 +27,7 @@ pub(crate) fn wire_service(object: &str, vip: &str, port: u32) -> wire::Object {
             ports: vec![wire::ServicePort {
                 name: "http".to_owned(),
                 port,
-                target_port: 8080,
+                target_port: Some(8080),
                 ..wire::ServicePort::default()
             }],
             ..wire::Service::default()

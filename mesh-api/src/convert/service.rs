@@ -96,11 +96,9 @@ fn ports(fields: &mut Fields, ports: &[wire::ServicePort]) -> Vec<ServicePort> {
         let text = if single { "default" } else { port.name.as_str() };
         let name = fields.check(&format!("{at}.name"), text.parse::<Name>());
         let number = fields.check(&format!("{at}.port"), Port::try_from(port.port));
-        let target = if port.target_port == 0 { port.port } else { port.target_port };
-        let target_port = if port.target_port == 0 && number.is_none() {
-            None
-        } else {
-            fields.check(&format!("{at}.targetPort"), Port::try_from(target))
+        let target_port = match port.target_port {
+            Some(target) => fields.check(&format!("{at}.targetPort"), Port::try_from(target)),
+            None => number,
         };
         let protocol = protocol(fields, &format!("{at}.protocol"), port.protocol);
         let app_protocol =
@@ -162,7 +160,7 @@ impl From<&ServicePort> for wire::ServicePort {
         Self {
             name: name.to_string(),
             port: port.get().into(),
-            target_port: target_port.get().into(),
+            target_port: Some(target_port.get().into()),
             protocol: protocol.into(),
             app_protocol: super::label_text(app_protocol.as_ref()),
         }

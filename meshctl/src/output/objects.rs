@@ -99,10 +99,11 @@ pub(crate) fn port(port: &wire::ServicePort) -> String {
         wire::Protocol::Unspecified | wire::Protocol::Tcp => "TCP",
         wire::Protocol::Udp => "UDP",
     };
-    if port.target_port == 0 || port.target_port == port.port {
+    let target = port.target_port.unwrap_or(port.port);
+    if target == port.port {
         format!("{}/{protocol}", port.port)
     } else {
-        format!("{}->{}/{protocol}", port.port, port.target_port)
+        format!("{}->{}/{protocol}", port.port, target)
     }
 }
 

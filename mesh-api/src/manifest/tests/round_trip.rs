@@ -76,15 +76,14 @@ fn metadata() -> impl Strategy<Value = wire::Metadata> {
 }
 
 fn service() -> impl Strategy<Value = wire::Service> {
-    let port = (1_u32..65536, 0_u32..65536, 0..2_i32, prop_oneof!["", label()]).prop_map(
-        |(port, target_port, protocol, app_protocol)| wire::ServicePort {
+    let port = (1_u32..65536, prop::option::of(0_u32..65536), 0..2_i32, prop_oneof!["", label()])
+        .prop_map(|(port, target_port, protocol, app_protocol)| wire::ServicePort {
             name: String::new(),
             port,
             target_port,
             protocol,
             app_protocol,
-        },
-    );
+        });
     let ports = prop::collection::btree_map(name(), port, 1..4).prop_map(|ports| {
         let named = ports.into_iter().enumerate();
         named

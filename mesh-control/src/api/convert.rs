@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mesh_api::model::{Kind, Name, Object, ObjectRef};
+use mesh_api::model::{Endpoint, Kind, Name, Object, ObjectRef};
 use mesh_api::violation::{FieldError, Reason};
 use mesh_api::wire;
 use tonic::Status;
@@ -11,7 +11,7 @@ use tonic::Status;
 use super::errors;
 use crate::store::{self, ChangeKind};
 use crate::validate::{Action, Batch, Change, Expected, Outcome, Refusal, Write};
-use crate::world::Stored;
+use crate::world::{Stored, World};
 use crate::writer::{Done, WriteError};
 
 /// A batch that stores these objects.
@@ -71,6 +71,27 @@ pub(super) fn register_batch(object: wire::Object) -> Result<Batch, Status> {
             Err(errors::write_status(&WriteError::Refused(refusal)))
         }
     }
+}
+
+/// A lease does not take over an endpoint that somebody stored for good: it would delete it in
+/// the end.
+pub(super) fn check_lease(object: &wire::Object, world: &World) -> Result<(), Status> {
+    let Some(wire::object::Spec::Endpoint(wire::Endpoint { ttl_ms: 1.., .. })) = &object.spec
+    else {
+        return Ok(());
+    };
+    let Some(reference) = object.reference() else { return Ok(()) };
+    let stored = world.get(&reference).map(|stored| &stored.object);
+    let Some(Object::Endpoint(Endpoint { ttl: None, .. })) = stored else { return Ok(()) };
+    let error = FieldError {
+        field: "spec.ttl".to_owned(),
+        message: "the stored endpoint is permanent: delete it first, register without a ttl, or \
+                  choose another name"
+            .to_owned(),
+        reason: Reason::Conflict,
+    };
+    let refusal = Refusal::Violations(vec![error.of(0, Some(reference))]);
+    Err(errors::write_status(&WriteError::Refused(refusal)))
 }
 
 /// The object that a request must name.

@@ -151,6 +151,13 @@ impl Control for Api {
         let request = request.into_inner();
         let reference = convert::required(request.object.as_ref())?;
         let current = self.world().get(&reference).cloned();
+        let newest = self.world().revision();
+        if request.to_revision > newest {
+            let wanted = request.to_revision;
+            return Err(Status::out_of_range(format!(
+                "there is no revision {wanted} yet: the newest is {newest}"
+            )));
+        }
         let changes = past::history(&self.store, &reference).await?;
         let object = past::state_at(&reference, &changes, request.to_revision)?;
         let mut batch = Batch::put([object]);
@@ -206,6 +213,7 @@ impl Control for Api {
         request: Request<wire::RegisterRequest>,
     ) -> Result<Response<wire::RegisterResponse>, Status> {
         let object = request.into_inner().endpoint.unwrap_or_default();
+        convert::check_lease(&object, &self.world())?;
         let batch = convert::register_batch(object)?;
         let done = self.write(batch, false).await?;
         let stored = done.outcomes.iter().find_map(|it| it.after.as_ref());

@@ -82,6 +82,8 @@ async fn register_and_deregister() {
     let first = control.api.register(register("shop/e", None)).await.unwrap();
     let second = control.api.register(register("shop/e", None)).await.unwrap();
     assert_eq!(first.into_inner().revision, second.into_inner().revision);
+    let lease = control.api.register(register("shop/e", Some(TTL))).await.unwrap_err();
+    assert_eq!(lease.code(), tonic::Code::AlreadyExists, "{lease}");
     let request = wire::DeregisterRequest { namespace: "shop".to_owned(), name: "e".to_owned() };
     let gone = control.api.deregister(request.clone()).await.unwrap();
     assert_eq!(gone.into_inner().revision, 2);

@@ -110,6 +110,8 @@ async fn history_and_rollback() {
     );
     let back = control.api.rollback(rollback(1)).await.unwrap().into_inner();
     assert_eq!(back.revision, 5);
+    let future = control.api.rollback(rollback(6)).await.unwrap_err();
+    assert_eq!(future.code(), tonic::Code::OutOfRange, "{future}");
     let same = control.api.rollback(rollback(5)).await.unwrap().into_inner();
     assert_eq!(actions(&same), [wire::Action::Unchanged]);
 

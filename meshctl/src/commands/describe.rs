@@ -8,7 +8,7 @@ use mesh_api::wire::object::Spec;
 use super::get::check_namespace;
 use crate::client::{Client, Context};
 use crate::failure::Failure;
-use crate::output::objects::{self, labels, shares, state};
+use crate::output::objects::{self, labels, percent, shares, state};
 use crate::output::style::{Style, Tone};
 use crate::output::table::Table;
 use crate::output::{Format, emit};
@@ -146,7 +146,8 @@ fn endpoint(object: &wire::Object, spec: &wire::Endpoint, style: Style) -> Strin
     table.render(style)
 }
 
-/// The rules with each one's share, and how many endpoints take it.
+/// The rules with each one's share, and how many endpoints take it. A rule without endpoints
+/// leaves its share to the others, as the agents do.
 fn rules(
     service: &str,
     spec: &wire::ServiceConfig,
@@ -154,8 +155,14 @@ fn rules(
     style: Style,
 ) -> String {
     let mut table = Table::new(&["  DESTINATION", "WEIGHT", "SHARE", "SERVING"]);
-    for (rule, (destination, share)) in spec.traffic_rules.iter().zip(shares(spec)) {
-        let count = serving(service, rule, endpoints);
+    let counts: Vec<usize> =
+        spec.traffic_rules.iter().map(|rule| serving(service, rule, endpoints)).collect();
+    let served = spec.traffic_rules.iter().zip(&counts).filter(|(_, count)| **count > 0);
+    let sum: u64 = served.map(|(rule, _)| u64::from(rule.weight)).sum();
+    let rules = spec.traffic_rules.iter().zip(shares(spec)).zip(counts);
+    for ((rule, (destination, _)), count) in rules {
+        let part = if count == 0 { 0 } else { u64::from(rule.weight) };
+        let share = percent(part, sum);
         let tone = (count == 0 && rule.weight > 0).then_some(Tone::Bad);
         table.toned(vec![
             (format!("  {destination}"), None),
@@ -284,8 +291,8 @@ Ports:
 
 Traffic rules:
   DESTINATION   WEIGHT   SHARE   SERVING
-  v1            9        90%     1
-  v2            1        10%     0
+  v1            9        100%    1
+  v2            1        0%      0
 
 Endpoints:
   NAME   ADDRESS    VERSION   STATE      WEIGHT   NODE

@@ -35,6 +35,14 @@ pub enum NameError {
         /// Its place, from 0.
         position: usize,
     },
+    /// A character that labels do not have.
+    #[error("{character:?} at position {position} is not allowed: use printable ASCII, no spaces")]
+    Unprintable {
+        /// The character.
+        character: char,
+        /// Its place, from 0.
+        position: usize,
+    },
 }
 
 /// An RFC 1123 label: 1 to 63 of `[a-z0-9-]`, neither beginning nor ending with `-`.
@@ -108,7 +116,7 @@ impl FromStr for Label {
             return Err(NameError::TooLong { length: text.len(), limit: MAX_LABEL });
         }
         match text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
-            Some((position, character)) => Err(NameError::Character { character, position }),
+            Some((position, character)) => Err(NameError::Unprintable { character, position }),
             None => Ok(Self(text.into())),
         }
     }

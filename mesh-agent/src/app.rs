@@ -31,12 +31,32 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the agent looks whether its programs are still attached.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What `run` needs, found good.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where programs are attached.
+    pub cgroup: PathBuf,
+    /// Name of the node.
+    pub node: String,
+    /// Where the control plane is.
+    pub endpoint: Endpoint,
+    /// The eBPF object.
+    pub object: Vec<u8>,
+}
+
+/// Checks everything that can be checked without changing anything.
+pub fn check(args: &RunArgs) -> Result<Checked> {
+    Ok(Checked {
+        cgroup: check_here(args.cgroup.as_deref(), &args.pin_path)?,
+        node: node_name(args.node.clone())?,
+        endpoint: endpoint(&args.control)?,
+        object: object::object(args.bpf_object.as_deref())?,
+    })
+}
+
 /// Runs until SIGTERM or SIGINT. What is attached and pinned stays.
 pub async fn run(args: RunArgs) -> Result<()> {
-    let cgroup = check_here(args.cgroup.as_deref(), &args.pin_path)?;
-    let node = node_name(args.node.clone())?;
-    let endpoint = endpoint(&args.control)?;
-    let object = object::object(args.bpf_object.as_deref())?;
+    let Checked { cgroup, node, endpoint, object } = check(&args)?;
     let listener = TcpListener::bind(args.http)
         .await
         .with_context(|| format!("cannot listen on {}", args.http))?;

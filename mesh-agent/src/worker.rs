@@ -23,6 +23,8 @@ use crate::xds::batch::Outcome;
 const IDLE: Duration = Duration::from_millis(100);
 /// After how many updates without such a pause it does so all the same.
 const MOST_UNTIDY: u32 = 64;
+/// How often it tries again what could not be written.
+const RETRY: Duration = Duration::from_secs(1);
 /// How often it looks whether backends kept for open connections have become free.
 const LEFTOVERS: Duration = Duration::from_secs(10);
 /// 2025-01-01, where generations begin.
@@ -130,7 +132,11 @@ impl Inbox {
                 (untidy, updates) = (false, 0);
                 self.tidy(&mut maps);
             }
-            let wait = if untidy || maps.failed.is_some() { IDLE } else { LEFTOVERS };
+            let wait = match (&maps.failed, untidy) {
+                (Some(_), _) => RETRY,
+                (None, true) => IDLE,
+                (None, false) => LEFTOVERS,
+            };
             match self.receiver.recv_timeout(wait) {
                 Ok(Request::Update { changes, held, reply }) => {
                     let outcome = maps.update(changes, held);

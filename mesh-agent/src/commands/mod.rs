@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::bpf::check::check_here;
-use crate::bpf::object::object;
+use crate::app::{Checked, check};
 use crate::bpf::uninstall::uninstall;
 use crate::config::{DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, UninstallArgs};
 use crate::http::Status;
@@ -16,9 +15,10 @@ use crate::maps::kernel::KernelMaps;
 
 /// `mesh-agent check`.
 pub fn run_check(args: &RunArgs) -> Result<()> {
-    let cgroup = check_here(args.cgroup.as_deref(), &args.pin_path)?;
-    let object = object(args.bpf_object.as_deref())?;
+    let Checked { cgroup, node, endpoint, object } = check(args)?;
     let mut out = io::stdout().lock();
+    writeln!(out, "node:       {node}")?;
+    writeln!(out, "control:    {}", endpoint.uri())?;
     writeln!(out, "cgroup:     {}", cgroup.display())?;
     writeln!(out, "pin path:   {}", args.pin_path.display())?;
     writeln!(out, "object:     {} bytes", object.len())?;

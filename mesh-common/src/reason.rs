@@ -10,8 +10,6 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// connect: sent to a backend.
-    pub const REDIRECTED: Self = Self { code: 0 };
     /// connect: the destination is no service; the usual case on a node.
     pub const NOT_A_SERVICE: Self = Self { code: 1 };
     /// connect: not TCP.
@@ -32,12 +30,12 @@ impl Reason {
     /// An event was lost because the ring buffer was full; the counters have it.
     pub const EVENT_LOST: Self = Self { code: 9 };
 
-    /// Number of reasons.
+    /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
+    /// attempts of all backends add up to it.
     pub const COUNT: u32 = 10;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 10] = [
-        (Self::REDIRECTED, "redirected"),
+    pub const NAMES: [(Self, &'static str); 9] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
         (Self::NOT_TCP, "not_tcp"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
@@ -57,8 +55,7 @@ impl Reason {
     pub const fn lets_through(self) -> bool {
         match self {
             Self::NO_BACKEND_REFUSED | Self::TORN | Self::DANGLING => false,
-            Self::REDIRECTED
-            | Self::NOT_A_SERVICE
+            Self::NOT_A_SERVICE
             | Self::NOT_TCP
             | Self::NO_BACKEND_PASSED
             | Self::NO_RECORD

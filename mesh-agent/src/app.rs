@@ -2,7 +2,6 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
@@ -82,7 +81,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
             move || inbox.work(reconciler, pin_path)
         })
         .context("cannot start the thread for the maps")?;
-    let (line, line_watch) = watch::channel(Line { live_revision: 0, ..Line::default() });
+    let (line, line_watch) = watch::channel(Line::default());
     let (save, to_save) = watch::channel(last_good.commit);
     let (known, saving) = (Arc::new(Mutex::new(last_good.clone())), Arc::new(Mutex::new(())));
     let client = Client {
@@ -99,9 +98,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
         cgroup,
         worker: worker.clone(),
         line: line_watch,
-        served: Arc::new(AtomicBool::new(false)),
+        served: held.commit > 0,
     };
-    context.served.store(held.commit > 0, Ordering::Release);
     let events = ring::open(&args.pin_path)?;
     tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
@@ -163,11 +161,8 @@ fn only_one(pin_path: &Path) -> Result<File> {
 async fn attached(pin_path: PathBuf) -> String {
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
-        if let Some(link) = attach::links(&pin_path).into_iter().find(|link| !link.attached) {
-            return format!(
-                "{} is no longer attached: uninstalled, or its cgroup is gone",
-                link.program
-            );
+        if let Some(programs) = attach::detached(&pin_path) {
+            return format!("{programs}: uninstalled, or the cgroup is gone");
         }
     }
 }

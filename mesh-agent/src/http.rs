@@ -1,8 +1,6 @@
 //! What the agent tells about itself over HTTP: health, metrics, status.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,9 +10,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::bpf::attach::{LinkStatus, links};
+use crate::bpf::attach::{LinkStatus, detached, links};
 use crate::telemetry;
-use crate::worker::Worker;
+use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
 
 /// What the handlers need.
@@ -30,9 +28,9 @@ pub struct Context {
     pub worker: Worker,
     /// How the line to the control plane is.
     pub line: watch::Receiver<Line>,
-    /// Whether the maps have ever held a complete state: of the control plane, of the copy on
-    /// disk, or of an earlier agent.
-    pub served: Arc<AtomicBool>,
+    /// Whether the maps held a complete state at the start: of the copy on disk, or of an earlier
+    /// agent.
+    pub served: bool,
 }
 
 /// Body of `/status`.
@@ -86,15 +84,10 @@ pub fn router(context: Context) -> Router {
 /// Ready: programs attached, and maps that hold a complete state. Never unready because the
 /// control plane is away.
 fn unready(context: &Context) -> Option<String> {
-    let detached: Vec<String> = links(&context.pin_path)
-        .into_iter()
-        .filter(|link| !link.attached)
-        .map(|link| link.program)
-        .collect();
-    if !detached.is_empty() {
-        return Some(format!("not attached: {}", detached.join(", ")));
+    if let Some(programs) = detached(&context.pin_path) {
+        return Some(programs);
     }
-    let served = context.served.load(Ordering::Acquire) || context.line.borrow().synced;
+    let served = context.served || context.line.borrow().synced;
     (!served).then(|| "no configuration yet: waiting for the control plane".to_owned())
 }
 
@@ -105,11 +98,15 @@ async fn ready(State(context): State<Context>) -> Response {
     }
 }
 
+async fn stats(context: &Context) -> Result<Stats, Response> {
+    let stats = context.worker.stats().await.map_err(|error| failure(&error))?;
+    stats.map_err(|error| failure(&error))
+}
+
 async fn metrics(State(context): State<Context>) -> Response {
-    let stats = match context.worker.stats().await {
-        Ok(Ok(stats)) => stats,
-        Ok(Err(error)) => return failure(&error),
-        Err(error) => return failure(&error),
+    let stats = match stats(&context).await {
+        Ok(stats) => stats,
+        Err(response) => return response,
     };
     let line = context.line.borrow().clone();
     match telemetry::render(&stats, &line, &links(&context.pin_path)) {
@@ -122,10 +119,9 @@ async fn metrics(State(context): State<Context>) -> Response {
 }
 
 async fn status(State(context): State<Context>) -> Response {
-    let stats = match context.worker.stats().await {
-        Ok(Ok(stats)) => stats,
-        Ok(Err(error)) => return failure(&error),
-        Err(error) => return failure(&error),
+    let stats = match stats(&context).await {
+        Ok(stats) => stats,
+        Err(response) => return response,
     };
     let line = context.line.borrow().clone();
     let usage = |(map, entries, max_entries): &(&str, u64, u64)| MapUsage {

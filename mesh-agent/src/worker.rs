@@ -10,7 +10,7 @@ use mesh_api::model::ObjectName;
 use mesh_common::counter::ServiceCounters;
 use tokio::sync::{oneshot, watch};
 
-use crate::bpf::attach::links;
+use crate::bpf::attach::detached;
 use crate::compile::{Limits, Rejection};
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
@@ -200,7 +200,8 @@ impl Maps {
                 for Rejection { object, message } in &report.rejections {
                     tracing::error!(revision, %object, "rejected: {message}");
                 }
-                Outcome { rejections: report.rejections, error: self.detached() }
+                // Maps that no program reads are not live.
+                Outcome { rejections: report.rejections, error: detached(&self.pin_path) }
             }
             Err(error) => {
                 self.failures += 1;
@@ -235,16 +236,6 @@ impl Maps {
             return Ok(false);
         }
         Ok(self.reconciler.install(stamp())?.rejections.len() < rejected)
-    }
-
-    /// Maps that no program reads are not live.
-    fn detached(&self) -> Option<String> {
-        let names: Vec<String> = links(&self.pin_path)
-            .into_iter()
-            .filter(|link| !link.attached)
-            .map(|link| link.program)
-            .collect();
-        (!names.is_empty()).then(|| format!("not attached: {}", names.join(", ")))
     }
 }
 

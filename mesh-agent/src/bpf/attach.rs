@@ -170,6 +170,17 @@ pub fn links(pin_path: &Path) -> Vec<LinkStatus> {
     names::PROGRAMS.into_iter().map(status).collect()
 }
 
+/// Says which programs are not attached; `None` where all are.
+#[must_use]
+pub fn detached(pin_path: &Path) -> Option<String> {
+    let names: Vec<String> = links(pin_path)
+        .into_iter()
+        .filter(|link| !link.attached)
+        .map(|link| link.program)
+        .collect();
+    (!names.is_empty()).then(|| format!("not attached: {}", names.join(", ")))
+}
+
 fn describe(link: BorrowedFd<'_>) -> io::Result<(u32, u64)> {
     let info = sys::link_info(link)?;
     Ok((info.program, info.cgroup))

@@ -22,7 +22,6 @@ use mesh_common::slot::Slot;
 
 use self::ids::{Ids, LimitError};
 use self::shares::ByService;
-pub use self::shares::Share;
 use crate::image::MapImage;
 use crate::world::World;
 

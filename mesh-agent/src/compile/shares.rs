@@ -17,15 +17,15 @@ use crate::world::World;
 
 /// One backend's share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub(super) struct Share {
     /// The endpoint; the first by name where several have the same address and port.
-    pub endpoint: ObjectName,
+    pub(super) endpoint: ObjectName,
     /// Where connections go.
-    pub address: Ipv4Addr,
+    pub(super) address: Ipv4Addr,
     /// The port there.
-    pub port: u16,
+    pub(super) port: u16,
     /// Weight relative to the other shares; never 0.
-    pub weight: u64,
+    pub(super) weight: u64,
 }
 
 /// Fraction bits of an intermediate weight. Rule and endpoint weights have at most 20 bits each,

@@ -6,7 +6,10 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-env-changed=MESH_BPF_OBJECT");
-    let default = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../target/bpf/mesh.bpf.o");
+    println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
+    let beside = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../target");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(beside, Into::into);
+    let default = target.join("bpf/mesh.bpf.o");
     let source = env::var_os("MESH_BPF_OBJECT").map_or(default, Into::into);
     println!("cargo::rerun-if-changed={}", source.display());
     let target = Path::new(&env::var("OUT_DIR")?).join("mesh.bpf.o");

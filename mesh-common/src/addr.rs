@@ -57,10 +57,35 @@ impl IpKey {
             && fourth == others_fourth
     }
 
+    /// From four words in memory order, such as `bpf_sock_addr.user_ip6`; sockets that reach
+    /// IPv4 through IPv6 have the mapped form there already.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_v6_words(words: [u32; 4]) -> Self {
+        Self::from_words(words)
+    }
+
     /// From an address of user space.
     #[must_use]
     pub const fn from_v4(address: Ipv4Addr) -> Self {
         Self { octets: address.to_ipv6_mapped().octets() }
+    }
+
+    /// From an address of user space; an IPv4-mapped one is the same as its IPv4 address.
+    #[must_use]
+    pub const fn from_ip(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::from_v4(address),
+            IpAddr::V6(address) => Self { octets: address.octets() },
+        }
+    }
+
+    /// Whether it is an IPv4 address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        let [first, second, third, _] = self.words();
+        first == 0 && second == 0 && third == MAPPED_WORD
     }
 
     /// To an address of user space; mapped ones come back as IPv4.

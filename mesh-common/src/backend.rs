@@ -16,8 +16,8 @@ impl BackendIndex {
     pub const NONE: Self = Self { index: 0 };
 }
 
-/// Value of the `backends` map. Zeroed when free; otherwise never rewritten, only freed and
-/// later given out again with another generation.
+/// Value of the `backends` map. Zeroed when free; otherwise only its flags change, until it is
+/// freed and later given out again with another generation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Backend {
@@ -25,10 +25,40 @@ pub struct Backend {
     pub addr: IpKey,
     /// Port, host order; 0 only where the entry is free.
     pub port: u16,
-    /// Reserved, zero.
-    pub flags: u16,
+    /// Bits of [`BackendFlags`]; the only part that changes while the entry is in use.
+    pub flags: BackendFlags,
     /// The service port it serves.
     pub service: ServiceIndex,
     /// Tells connections of an earlier holder of this index from the present one's.
     pub generation: u32,
+}
+
+/// Flags of a backend.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BackendFlags {
+    /// The number.
+    pub bits: u16,
+}
+
+impl BackendFlags {
+    /// No new connections: session affinity chooses again. Open connections and the flows of
+    /// unconnected datagram sockets go on.
+    pub const DRAINING: Self = Self { bits: 1 };
+    /// The endpoint is gone: flows of unconnected datagram sockets choose again as well.
+    pub const REMOVED: Self = Self { bits: 2 };
+
+    /// Whether it takes new connections.
+    #[must_use]
+    #[inline(always)]
+    pub const fn takes_new(self) -> bool {
+        self.bits & (Self::DRAINING.bits | Self::REMOVED.bits) == 0
+    }
+
+    /// Whether what it has goes on.
+    #[must_use]
+    #[inline(always)]
+    pub const fn keeps_old(self) -> bool {
+        self.bits & Self::REMOVED.bits == 0
+    }
 }

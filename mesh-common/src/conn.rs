@@ -4,7 +4,8 @@ use crate::addr::IpKey;
 use crate::backend::BackendIndex;
 use crate::service::ServiceIndex;
 
-/// Value of the `conns` socket storage; written at `connect()`, gone with the socket.
+/// Value of the `conns` table and, where that has no room, of the `conns_overflow` socket
+/// storage. Written at `connect()`, given back when the connection has ended. A cache line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ConnRecord {
@@ -25,10 +26,12 @@ pub struct ConnRecord {
     pub generation: u32,
     /// How far the connection got.
     pub stage: Stage,
+    /// What has to be undone at its end.
+    pub flags: ConnFlags,
     /// Low half of the kernel's receive counter on entering `FIN_WAIT2`; see
     /// [`crate::logic::payload`].
     pub received_mark: u32,
-    /// `CLOCK_MONOTONIC` nanoseconds when the SYN was sent.
+    /// `CLOCK_MONOTONIC` nanoseconds when the SYN was sent, or the datagram socket connected.
     pub started_ns: u64,
 }
 
@@ -41,16 +44,27 @@ impl ConnRecord {
     }
 }
 
+/// Sockets that share a group of the `conns` table.
+pub const WAYS: usize = 4;
+
+/// Value of `conns_index`: whose the records of a group are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnGroup {
+    /// Cookies of the sockets; 0 where the record is free.
+    pub cookies: [u64; WAYS],
+}
+
 /// How far a connection got.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stage {
     /// The number.
-    pub code: u32,
+    pub code: u16,
 }
 
 impl Stage {
-    /// A backend has been chosen.
+    /// A backend has been chosen for a TCP connection.
     pub const CHOSEN: Self = Self { code: 0 };
     /// The SYN has been sent.
     pub const CONNECTING: Self = Self { code: 1 };
@@ -58,4 +72,35 @@ impl Stage {
     pub const OPEN: Self = Self { code: 2 };
     /// Closed or failed; counted, nothing more to do.
     pub const DONE: Self = Self { code: 3 };
+    /// A connected datagram socket: open until it is closed or connected elsewhere.
+    pub const DATAGRAM: Self = Self { code: 4 };
+}
+
+/// What has to be undone at a connection's end.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnFlags {
+    /// The number.
+    pub bits: u16,
+}
+
+impl ConnFlags {
+    /// The backend's active connections include this one.
+    pub const ACTIVE: Self = Self { bits: 1 };
+
+    /// Whether all bits of `flags` are set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.bits & flags.bits == flags.bits
+    }
+}
+
+/// The only value of `conns_state`; written by the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnsState {
+    /// Records that went to the overflow storage since the map was made. While it is 0, the
+    /// programs do not look there.
+    pub overflowed: u64,
 }

@@ -4,13 +4,17 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::addr::IpKey;
+use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
-use crate::conn::ConnRecord;
+use crate::conn::{ConnGroup, ConnRecord, ConnsState};
 use crate::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use crate::enrol::{CgroupKey, NetnsKey, Verdict};
 use crate::event::Event;
+use crate::flow::{Flow, Flows};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::service::ServiceHead;
 use crate::slot::Slot;
+use crate::state::{BackendState, ServiceState};
 use crate::tunables::Tunables;
 
 /// The same 16 bytes as words in memory order.
@@ -57,19 +61,34 @@ macro_rules! layout {
 layout!(IpKey, size 16, align 4, { octets: 0 + 16 });
 layout!(FrontendKey, size 20, align 4, { addr: 0 + 16, port: 16 + 2, proto: 18 + 1, pad: 19 + 1 });
 layout!(Frontend, size 4, align 4, { service: 0 + 4 });
-layout!(ServiceHead, size 24, align 4, {
+layout!(ServiceHead, size 28, align 4, {
     slot_base: 0 + 4, slot_count: 4 + 4, generation: 8 + 4, algorithm: 12 + 4, flags: 16 + 4,
-    refuse_errno: 20 + 4,
+    refuse_errno: 20 + 4, affinity_ms: 24 + 4,
 });
 layout!(Slot, size 16, align 4, { service: 0 + 4, backend: 4 + 4, alias: 8 + 4, threshold: 12 + 4 });
 layout!(Backend, size 28, align 4, {
     addr: 0 + 16, port: 16 + 2, flags: 18 + 2, service: 20 + 4, generation: 24 + 4,
 });
+layout!(ConnGroup, size 32, align 8, { cookies: 0 + 32 });
 layout!(ConnRecord, size 64, align 8, {
     frontend_addr: 0 + 16, backend_addr: 16 + 16, frontend_port: 32 + 2, backend_port: 34 + 2,
-    service: 36 + 4, backend: 40 + 4, generation: 44 + 4, stage: 48 + 4, received_mark: 52 + 4,
-    started_ns: 56 + 8,
+    service: 36 + 4, backend: 40 + 4, generation: 44 + 4, stage: 48 + 2, flags: 50 + 2,
+    received_mark: 52 + 4, started_ns: 56 + 8,
 });
+layout!(ConnsState, size 8, align 8, { overflowed: 0 + 8 });
+layout!(Flow, size 56, align 4, {
+    frontend_addr: 0 + 16, backend_addr: 16 + 16, frontend_port: 32 + 2, backend_port: 34 + 2,
+    service: 36 + 4, backend: 40 + 4, generation: 44 + 4, used: 48 + 4,
+    flags: 52 + 2, pad: 54 + 2,
+});
+layout!(Flows, size 904, align 4, { clock: 0 + 4, lock: 4 + 4, flows: 8 + 896 });
+layout!(AffinityKey, size 16, align 8, { client: 0 + 8, service: 8 + 4, pad: 12 + 4 });
+layout!(Affinity, size 16, align 8, { backend: 0 + 4, generation: 4 + 4, used_ns: 8 + 8 });
+layout!(CgroupKey, size 8, align 8, { id: 0 + 8 });
+layout!(NetnsKey, size 8, align 8, { cookie: 0 + 8 });
+layout!(Verdict, size 4, align 4, { code: 0 + 4 });
+layout!(ServiceState, size 8, align 8, { cursor: 0 + 8 });
+layout!(BackendState, size 8, align 8, { active: 0 + 8 });
 layout!(BackendCounters, size 64, align 8, {
     attempts: 0 + 8, opened: 8 + 8, failed: 16 + 8, closed: 24 + 8, bytes_sent: 32 + 8,
     bytes_received: 40 + 8, retransmits: 48 + 8, rtt_us: 56 + 8,

@@ -5,9 +5,9 @@
 //! on the host. The feature `user` adds what only user space needs (aya's `Pod`, and builders
 //! that allocate).
 //!
-//! Where to look: [`names`] → [`frontend`] → [`service`] → [`slot`] → [`backend`] is the path of
-//! one `connect()`; [`conn`], [`counter`], [`event`] and [`reason`] are what it leaves behind;
-//! [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
+//! Where to look: [`names`] → [`frontend`] → [`enrol`] → [`service`] → [`affinity`] → [`slot`] →
+//! [`backend`] is the path of one `connect()`; [`conn`], [`flow`], [`state`], [`counter`],
+//! [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -22,10 +22,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod affinity;
 pub mod backend;
 pub mod conn;
 pub mod counter;
+pub mod enrol;
 pub mod event;
+pub mod flow;
 pub mod frontend;
 mod layout;
 pub mod limits;
@@ -34,9 +37,10 @@ pub mod names;
 pub mod reason;
 pub mod service;
 pub mod slot;
+pub mod state;
 pub mod tunables;
 
 /// Version of everything in this crate that the kernel and user space share. Raised whenever
 /// the layout or the meaning of a map changes; an agent that finds another version in the pinned
 /// `tunables` map does not touch the maps.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -9,5 +9,16 @@ pub const MAX_BACKENDS: u32 = 65_536;
 /// Slots, `--max-slots`. 16 bytes each. A change needs room for the old and the new table of a
 /// service at once, hence more slots than backends.
 pub const MAX_SLOTS: u32 = 262_144;
+/// Clients remembered for session affinity, `--max-affinity`. About 80 bytes each.
+pub const MAX_AFFINITY: u32 = 65_536;
+/// Cgroups with an enrolment verdict of their own, `--max-cgroups`. About 70 bytes each.
+pub const MAX_CGROUPS: u32 = 16_384;
+/// Network namespaces with an enrolment verdict of their own, `--max-namespaces`.
+pub const MAX_NAMESPACES: u32 = 4_096;
+/// Entries of the `conns` table, a power of two. 72 bytes each. Connections beyond it are kept
+/// in socket storage, which has no limit and is slower.
+pub const CONNS: u32 = 131_072;
+/// Groups of the `conns` table.
+pub const CONN_GROUPS: u32 = 32_768;
 /// Size of the event ring, bytes.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;

@@ -23,34 +23,86 @@ pub const BACKEND_COUNTERS: &str = "backend_counters";
 pub const SERVICE_COUNTERS: &str = "service_counters";
 /// Per-CPU array: [`crate::reason::Reason`] → [`crate::counter::ReasonCount`].
 pub const REASONS: &str = "reasons";
-/// Socket storage: [`crate::conn::ConnRecord`].
+/// Array: service index → [`crate::state::ServiceState`].
+pub const SERVICE_STATE: &str = "service_state";
+/// Array: backend index → [`crate::state::BackendState`].
+pub const BACKEND_STATE: &str = "backend_state";
+/// Array used as a table: [`crate::conn::ConnRecord`]; see [`crate::logic::table`].
 pub const CONNS: &str = "conns";
+/// Array: [`crate::conn::ConnGroup`], the sockets that the records of `conns` belong to.
+pub const CONNS_INDEX: &str = "conns_index";
+/// Socket storage: [`crate::conn::ConnRecord`]s for which the table had no room.
+pub const CONNS_OVERFLOW: &str = "conns_overflow";
+/// Array of one: [`crate::conn::ConnsState`].
+pub const CONNS_STATE: &str = "conns_state";
+/// Socket storage: [`crate::flow::Flows`].
+pub const FLOWS: &str = "flows";
+/// Hash: [`crate::affinity::AffinityKey`] → [`crate::affinity::Affinity`].
+pub const AFFINITY: &str = "affinity";
+/// Hash: [`crate::enrol::CgroupKey`] → [`crate::enrol::Verdict`].
+pub const CGROUPS: &str = "cgroups";
+/// Hash: [`crate::enrol::NetnsKey`] → [`crate::enrol::Verdict`].
+pub const NAMESPACES: &str = "namespaces";
 /// Ring buffer: [`crate::event::Event`].
 pub const EVENTS: &str = "events";
 /// Array of one: [`crate::tunables::Tunables`].
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 19] = [
     FRONTENDS,
+    CGROUPS,
+    NAMESPACES,
     SERVICES,
+    AFFINITY,
+    SERVICE_STATE,
     SLOTS,
     BACKENDS,
+    BACKEND_STATE,
     BACKEND_COUNTERS,
     SERVICE_COUNTERS,
     REASONS,
+    CONNS_INDEX,
     CONNS,
+    CONNS_STATE,
+    CONNS_OVERFLOW,
+    FLOWS,
     EVENTS,
     TUNABLES,
 ];
 
 /// `cgroup/connect4`: chooses the backend.
 pub const CONNECT4: &str = "mesh_connect4";
+/// `cgroup/connect6`: the same for IPv6 sockets, also where they reach IPv4.
+pub const CONNECT6: &str = "mesh_connect6";
+/// `cgroup/sendmsg4`: chooses the backend of a datagram.
+pub const SENDMSG4: &str = "mesh_sendmsg4";
+/// `cgroup/sendmsg6`: the same for IPv6 sockets.
+pub const SENDMSG6: &str = "mesh_sendmsg6";
+/// `cgroup/recvmsg4`: shows the service address as the sender of a reply.
+pub const RECVMSG4: &str = "mesh_recvmsg4";
+/// `cgroup/recvmsg6`: the same for IPv6 sockets.
+pub const RECVMSG6: &str = "mesh_recvmsg6";
 /// `cgroup/getpeername4`: shows the service address to the application.
 pub const GETPEERNAME4: &str = "mesh_getpeername4";
+/// `cgroup/getpeername6`: the same for IPv6 sockets.
+pub const GETPEERNAME6: &str = "mesh_getpeername6";
 /// `sockops`: follows the connection's life.
 pub const SOCKOPS: &str = "mesh_sockops";
+/// `cgroup/sock_release`: ends what no TCP state change ends.
+pub const SOCK_RELEASE: &str = "mesh_sock_release";
 
 /// Every program, in the order of attachment: what observes comes before what redirects, so
 /// that no redirected connection goes uncounted.
-pub const PROGRAMS: [&str; 3] = [SOCKOPS, GETPEERNAME4, CONNECT4];
+pub const PROGRAMS: [&str; 10] = [
+    SOCK_RELEASE,
+    SOCKOPS,
+    GETPEERNAME4,
+    GETPEERNAME6,
+    RECVMSG4,
+    RECVMSG6,
+    SENDMSG4,
+    SENDMSG6,
+    CONNECT4,
+    CONNECT6,
+];

@@ -12,8 +12,8 @@ pub struct Reason {
 impl Reason {
     /// connect: the destination is no service; the usual case on a node.
     pub const NOT_A_SERVICE: Self = Self { code: 1 };
-    /// connect: not TCP.
-    pub const NOT_TCP: Self = Self { code: 2 };
+    /// connect: neither TCP nor UDP.
+    pub const OTHER_PROTOCOL: Self = Self { code: 2 };
     /// connect: no backend, the service refuses.
     pub const NO_BACKEND_REFUSED: Self = Self { code: 3 };
     /// connect: no backend, the service passes connections through.
@@ -30,14 +30,29 @@ impl Reason {
     /// An event was lost because the ring buffer was full; the counters have it.
     pub const EVENT_LOST: Self = Self { code: 9 };
 
+    /// connect, sendmsg: no backend of the frontend's address family, the service refuses.
+    pub const OTHER_FAMILY: Self = Self { code: 10 };
+    /// connect, sendmsg: the client's cgroup or network namespace is not enrolled.
+    pub const NOT_ENROLLED: Self = Self { code: 11 };
+    /// sendmsg: an unconnected socket talks to more services than it can remember; the one used
+    /// longest ago was forgotten, and late replies from it show the backend's address.
+    pub const FLOW_REPLACED: Self = Self { code: 12 };
+    /// connect, sendmsg: no room in `affinity`; the client may get another backend next time.
+    pub const AFFINITY_FULL: Self = Self { code: 13 };
+    /// connect: the table of connections had no room where this one belongs; socket storage
+    /// holds its record.
+    pub const CONNS_OVERFLOW: Self = Self { code: 14 };
+    /// sendmsg: another thread was changing the socket's flows all the time; the datagram was sent,
+    /// its flow was not remembered.
+    pub const FLOW_BUSY: Self = Self { code: 15 };
     /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
     /// attempts of all backends add up to it.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 16;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 9] = [
+    pub const NAMES: [(Self, &'static str); 15] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
-        (Self::NOT_TCP, "not_tcp"),
+        (Self::OTHER_PROTOCOL, "other_protocol"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
         (Self::NO_BACKEND_PASSED, "no_backend_passed"),
         (Self::TORN, "torn"),
@@ -45,6 +60,12 @@ impl Reason {
         (Self::NO_RECORD, "no_record"),
         (Self::STALE_BACKEND, "stale_backend"),
         (Self::EVENT_LOST, "event_lost"),
+        (Self::OTHER_FAMILY, "other_family"),
+        (Self::NOT_ENROLLED, "not_enrolled"),
+        (Self::FLOW_REPLACED, "flow_replaced"),
+        (Self::AFFINITY_FULL, "affinity_full"),
+        (Self::CONNS_OVERFLOW, "conns_overflow"),
+        (Self::FLOW_BUSY, "flow_busy"),
     ];
 
     /// Whether `connect()` goes on. What the mesh does not understand it lets through
@@ -54,9 +75,10 @@ impl Reason {
     #[inline(always)]
     pub const fn lets_through(self) -> bool {
         match self {
-            Self::NO_BACKEND_REFUSED | Self::TORN | Self::DANGLING => false,
+            Self::NO_BACKEND_REFUSED | Self::OTHER_FAMILY | Self::TORN | Self::DANGLING => false,
             Self::NOT_A_SERVICE
-            | Self::NOT_TCP
+            | Self::OTHER_PROTOCOL
+            | Self::NOT_ENROLLED
             | Self::NO_BACKEND_PASSED
             | Self::NO_RECORD
             | Self { .. } => true,

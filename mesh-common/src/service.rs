@@ -30,6 +30,8 @@ pub struct ServiceHead {
     /// Errno that `connect()` returns where [`ServiceFlags::PASS_THROUGH`] is not set and no
     /// backend can take the connection; positive.
     pub refuse_errno: u32,
+    /// How long a client that did not connect keeps its backend, milliseconds; 0: no affinity.
+    pub affinity_ms: u32,
 }
 
 impl ServiceHead {
@@ -55,6 +57,13 @@ pub struct Algorithm {
 impl Algorithm {
     /// Weighted random over an alias table.
     pub const ALIAS: Self = Self { code: 0 };
+    /// One after the other over a table in which each backend stands as often as its weight says.
+    pub const ROUND_ROBIN: Self = Self { code: 1 };
+    /// Two random draws from an alias table; the backend with fewer connections of this node
+    /// takes it.
+    pub const LEAST_CONNECTIONS: Self = Self { code: 2 };
+    /// The client's hash over a Maglev table.
+    pub const MAGLEV: Self = Self { code: 3 };
 }
 
 /// Flags of a service.
@@ -68,6 +77,14 @@ pub struct ServiceFlags {
 impl ServiceFlags {
     /// Without a backend, let the connection go to the virtual address itself.
     pub const PASS_THROUGH: Self = Self { bits: 1 };
+    /// There are endpoints, but none of the frontend's address family.
+    pub const OTHER_FAMILY: Self = Self { bits: 2 };
+    /// A client is a cgroup; otherwise a network namespace.
+    pub const KEY_WORKLOAD: Self = Self { bits: 4 };
+    /// For [`Algorithm::MAGLEV`]: each socket is a client of its own.
+    pub const KEY_CONNECTION: Self = Self { bits: 8 };
+    /// The agent's own service, which proves that the programs run: enrolment is not asked.
+    pub const CANARY: Self = Self { bits: 16 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

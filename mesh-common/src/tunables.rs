@@ -26,6 +26,14 @@ pub struct TunableFlags {
 impl TunableFlags {
     /// Report every closed connection on the ring, not only failures.
     pub const ACCESS_LOG: Self = Self { bits: 1 };
+    /// Ask the map `cgroups` whether a connection is the mesh's.
+    pub const CGROUP_FILTER: Self = Self { bits: 2 };
+    /// A cgroup without a verdict is out; otherwise it is in.
+    pub const CGROUP_DEFAULT_OUT: Self = Self { bits: 4 };
+    /// Ask the map `namespaces` whether a connection is the mesh's.
+    pub const NETNS_FILTER: Self = Self { bits: 8 };
+    /// A network namespace without a verdict is out; otherwise it is in.
+    pub const NETNS_DEFAULT_OUT: Self = Self { bits: 16 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

@@ -1,15 +1,14 @@
-//! `connect()`: looks the destination up, asks mesh-common for a backend, and rewrites the
-//! address. What is no service leaves after one lookup.
+//! `connect()`: looks the destination up, has a backend chosen, and rewrites the address. What is
+//! no service leaves after one lookup.
 
-use mesh_common::backend::{Backend, BackendIndex};
-use mesh_common::conn::{ConnRecord, Stage};
+use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::frontend::FrontendKey;
-use mesh_common::logic::connect::{MAX_TRIES, belongs, choose, place, without_backend};
 use mesh_common::reason::Reason;
 use mesh_common::service::{ServiceHead, ServiceIndex};
 
-use crate::ctx::{self, SockAddr, TCP};
-use crate::{maps, telemetry};
+use crate::ctx::{self, SockAddr, TCP, UDP};
+use crate::select::{Chosen, is_enrolled, select};
+use crate::{maps, records, release, telemetry};
 
 /// Verdict of a cgroup hook that lets the call go on.
 pub(crate) const ALLOW: i32 = 1;
@@ -21,76 +20,61 @@ const REFUSE: i32 = 0;
     clippy::needless_borrows_for_generic_args,
     reason = "passed by value, the key would be copied on the stack once more"
 )]
-pub(crate) fn connect4(ctx: &SockAddr) -> i32 {
-    if ctx.protocol() != u32::from(TCP) {
-        return leave(Reason::NOT_TCP);
-    }
-    let key = ctx.frontend_key();
+pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
+    let proto = match ctx.protocol() {
+        6 => TCP,
+        17 => UDP,
+        _ => return leave(Reason::OTHER_PROTOCOL),
+    };
+    let key = ctx.frontend_key(proto);
     // The value is copied: an entry that is deleted meanwhile may be reused.
     let Some(frontend) = ctx::copy(maps::frontends.get_ptr(&key)) else {
         return leave(Reason::NOT_A_SERVICE);
     };
-    match select(frontend.service) {
-        Ok((index, backend)) => redirect(ctx, &key, index, &backend),
+    if !is_enrolled(ctx, frontend.service) {
+        return leave(Reason::NOT_ENROLLED);
+    }
+    match select(ctx, frontend.service) {
+        Ok(chosen) => redirect(ctx, &key, &chosen),
         Err((reason, head)) => without(frontend.service, reason, &head),
     }
 }
 
-/// Chooses a backend, reading again what the agent was rewriting.
 #[inline(always)]
-fn select(service: ServiceIndex) -> Result<(BackendIndex, Backend), (Reason, ServiceHead)> {
-    let mut last = ServiceHead::default();
-    for _ in 0..MAX_TRIES {
-        let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else {
-            return Err((Reason::DANGLING, last));
-        };
-        last = head;
-        let Some(place) = place(&head, ctx::random()) else {
-            return Err((without_backend(&head), head));
-        };
-        let Some(slot) = ctx::copy(maps::slots.get_ptr(place.slot)) else {
-            continue;
-        };
-        let Some(index) = choose(&slot, service, place.fraction) else {
-            continue;
-        };
-        let Some(backend) = ctx::copy(maps::backends.get_ptr(index.index)) else {
-            continue;
-        };
-        if belongs(&backend, service) {
-            return Ok((index, backend));
+fn redirect<const V6: bool>(ctx: &SockAddr<V6>, key: &FrontendKey, chosen: &Chosen) -> i32 {
+    let Chosen { index, backend, counted } = chosen;
+    let cookie = ctx.cookie();
+    if let Some((stored, again)) = records::claim(ctx.owner(), cookie) {
+        if again {
+            release::unfinished(stored);
         }
-    }
-    Err((Reason::TORN, last))
-}
-
-#[inline(always)]
-fn redirect(ctx: &SockAddr, key: &FrontendKey, index: BackendIndex, backend: &Backend) -> i32 {
-    let record = ConnRecord {
-        frontend_addr: key.addr,
-        backend_addr: backend.addr,
-        frontend_port: key.port,
-        backend_port: backend.port,
-        service: backend.service,
-        backend: index,
-        generation: backend.generation,
-        stage: Stage::CHOSEN,
-        received_mark: 0,
-        started_ns: 0,
-    };
-    if !ctx.set_record(&record) {
+        let datagram = key.proto == UDP;
+        let record = ConnRecord {
+            frontend_addr: key.addr,
+            backend_addr: backend.addr,
+            frontend_port: key.port,
+            backend_port: backend.port,
+            service: backend.service,
+            backend: *index,
+            generation: backend.generation,
+            stage: if datagram { Stage::DATAGRAM } else { Stage::CHOSEN },
+            flags: if *counted { ConnFlags::ACTIVE } else { ConnFlags::default() },
+            received_mark: 0,
+            started_ns: if datagram { ctx::now_ns() } else { 0 },
+        };
+        ctx::store_record(stored, &record);
+        telemetry::chosen(*index, *counted, datagram);
+    } else {
         telemetry::count(Reason::NO_RECORD);
     }
-    ctx.set_peer4(&backend.addr, backend.port);
-    if let Some(counters) = telemetry::backend(index) {
-        ctx::add(&mut counters.attempts, 1);
-    }
+    ctx.set_peer(&backend.addr, backend.port);
     // Not counted as a reason: the attempts of all backends add up to it.
     ALLOW
 }
 
+/// Ends a call to a service that has no backend for it.
 #[inline(always)]
-fn without(service: ServiceIndex, reason: Reason, head: &ServiceHead) -> i32 {
+pub(crate) fn without(service: ServiceIndex, reason: Reason, head: &ServiceHead) -> i32 {
     if let Some(counters) = telemetry::service(service) {
         let counter =
             if reason.lets_through() { &mut counters.passed } else { &mut counters.refused };
@@ -102,8 +86,9 @@ fn without(service: ServiceIndex, reason: Reason, head: &ServiceHead) -> i32 {
     leave(reason)
 }
 
+/// Ends a call that is not redirected.
 #[inline(always)]
-fn leave(reason: Reason) -> i32 {
+pub(crate) fn leave(reason: Reason) -> i32 {
     telemetry::count(reason);
     if reason.lets_through() { ALLOW } else { REFUSE }
 }

@@ -2,37 +2,59 @@
 //! sizes before loading. All have BTF, so that `bpftool map dump` prints field names.
 //!
 //! The statics are named like the maps in `mesh_common::names`: the loader finds them by the
-//! symbol.
+//! symbol. Arrays that the agent writes or reads in bulk can be mapped into its memory.
 
 #![expect(non_upper_case_globals, reason = "the symbol is the map's name")]
 
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::macros::btf_map;
+use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::Backend;
-use mesh_common::conn::ConnRecord;
+use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
+use mesh_common::flow::Flows;
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::limits;
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceHead;
 use mesh_common::slot::Slot;
+use mesh_common::state::{BackendState, ServiceState};
 use mesh_common::tunables::Tunables;
+
+/// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`). Minimum kernel: 5.5.
+const MAPPABLE: usize = 1 << 10;
 
 const FRONTENDS: usize = (limits::MAX_SERVICES * limits::FRONTENDS_PER_SERVICE) as usize;
 const SERVICES: usize = limits::MAX_SERVICES as usize;
 const SLOTS: usize = limits::MAX_SLOTS as usize;
 const BACKENDS: usize = limits::MAX_BACKENDS as usize;
+const AFFINITIES: usize = limits::MAX_AFFINITY as usize;
+const CGROUPS: usize = limits::MAX_CGROUPS as usize;
+const NAMESPACES: usize = limits::MAX_NAMESPACES as usize;
+const CONNS: usize = limits::CONNS as usize;
+const GROUPS: usize = limits::CONN_GROUPS as usize;
 const REASONS: usize = Reason::COUNT as usize;
 const RING: usize = limits::EVENT_RING_BYTES as usize;
 
 #[btf_map]
 pub(crate) static frontends: HashMap<FrontendKey, Frontend, FRONTENDS> = HashMap::new();
 #[btf_map]
-pub(crate) static services: Array<ServiceHead, SERVICES> = Array::new();
+pub(crate) static cgroups: HashMap<CgroupKey, Verdict, CGROUPS> = HashMap::new();
 #[btf_map]
-pub(crate) static slots: Array<Slot, SLOTS> = Array::new();
+pub(crate) static namespaces: HashMap<NetnsKey, Verdict, NAMESPACES> = HashMap::new();
 #[btf_map]
-pub(crate) static backends: Array<Backend, BACKENDS> = Array::new();
+pub(crate) static services: Array<ServiceHead, SERVICES, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static affinity: HashMap<AffinityKey, Affinity, AFFINITIES> = HashMap::new();
+#[btf_map]
+pub(crate) static service_state: Array<ServiceState, SERVICES, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static slots: Array<Slot, SLOTS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static backends: Array<Backend, BACKENDS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static backend_state: Array<BackendState, BACKENDS, MAPPABLE> = Array::new();
 #[btf_map]
 pub(crate) static backend_counters: PerCpuArray<BackendCounters, BACKENDS> = PerCpuArray::new();
 #[btf_map]
@@ -40,7 +62,15 @@ pub(crate) static service_counters: PerCpuArray<ServiceCounters, SERVICES> = Per
 #[btf_map]
 pub(crate) static reasons: PerCpuArray<ReasonCount, REASONS> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static conns: SkStorage<ConnRecord> = SkStorage::new();
+pub(crate) static conns_index: Array<ConnGroup, GROUPS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static conns: Array<ConnRecord, CONNS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static conns_state: Array<ConnsState, 1, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static conns_overflow: SkStorage<ConnRecord> = SkStorage::new();
+#[btf_map]
+pub(crate) static flows: SkStorage<Flows> = SkStorage::new();
 // Records are `mesh_common::event::Event`; libbpf refuses a ring that declares a value type.
 #[btf_map]
 pub(crate) static events: RingBuf<(), RING> = RingBuf::new();

@@ -1,15 +1,14 @@
 //! The life of a connection: established, failed, closed, with its bytes and round-trip time.
 //! Sockets that no service owns leave at the first test and are not followed.
 
-use mesh_common::conn::{ConnRecord, Stage};
+use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::event::{Event, EventKind};
 use mesh_common::logic::payload::{self, Final};
 use mesh_common::logic::stage::{Change, on_state};
-use mesh_common::reason::Reason;
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{maps, telemetry};
+use crate::{records, telemetry};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: just before the SYN.
 const CONNECT: u32 = 3;
@@ -27,8 +26,8 @@ pub(crate) fn sockops(ctx: &SockOps) {
 
 #[inline(always)]
 fn connecting(ctx: &SockOps) {
-    let Some(record) = ctx.record() else { return };
-    let (addr, port) = ctx.remote4();
+    let Some(record) = records::find(ctx.owner(), ctx.cookie()) else { return };
+    let (addr, port) = ctx.remote();
     if record.stage == Stage::CHOSEN && record.describes(&addr, port) {
         record.stage = Stage::CONNECTING;
         record.started_ns = ctx::now_ns();
@@ -38,26 +37,35 @@ fn connecting(ctx: &SockOps) {
 
 #[inline(always)]
 fn state(ctx: &SockOps) {
-    let Some(record) = ctx.record() else { return };
+    let cookie = ctx.cookie();
+    let Some(record) = records::find(ctx.owner(), cookie) else { return };
     let (from, entered) = ctx.states();
     let change = on_state(record.stage, entered);
     record.stage = change.stage(record.stage);
     match change {
-        Change::None => {}
-        Change::HalfClosed => record.received_mark = low(ctx.bytes_received()),
+        Change::None => return,
+        Change::HalfClosed => {
+            record.received_mark = low(ctx.bytes_received());
+            return;
+        }
         Change::Opened => {
-            if let Some(counters) = holder(record) {
+            if let Some(counters) = telemetry::holder(record.backend, record.generation) {
                 ctx::add(&mut counters.opened, 1);
             }
+            return;
         }
         Change::Failed => {
-            if let Some(counters) = holder(record) {
+            if let Some(counters) = telemetry::holder(record.backend, record.generation) {
                 ctx::add(&mut counters.failed, 1);
+                if record.flags.contains(ConnFlags::ACTIVE) {
+                    telemetry::inactive(record.backend);
+                }
             }
             telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0));
         }
         Change::Closed => closed(ctx, record, from),
     }
+    records::free(cookie);
 }
 
 #[inline(always)]
@@ -70,31 +78,19 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) {
         received_mark: record.received_mark,
     };
     let (sent, received) = (payload::sent(&end), payload::received(&end));
-    if let Some(counters) = holder(record) {
+    if let Some(counters) = telemetry::holder(record.backend, record.generation) {
         ctx::add(&mut counters.bytes_sent, sent);
         ctx::add(&mut counters.bytes_received, received);
         ctx::add(&mut counters.retransmits, u64::from(ctx.total_retrans()));
         ctx::add(&mut counters.rtt_us, u64::from(ctx.srtt_us()));
         // Last, so that whoever sees the connection closed sees its bytes as well.
         ctx::add(&mut counters.closed, 1);
+        if record.flags.contains(ConnFlags::ACTIVE) {
+            telemetry::inactive(record.backend);
+        }
     }
-    let flags = ctx::copy(maps::tunables.get_ptr(0)).unwrap_or_default().flags;
-    if flags.contains(TunableFlags::ACCESS_LOG) {
+    if telemetry::flags().contains(TunableFlags::ACCESS_LOG) {
         telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received));
-    }
-}
-
-/// The backend's counters, unless its index has been given to another backend since.
-#[inline(always)]
-fn holder(record: &ConnRecord) -> Option<&'static mut mesh_common::counter::BackendCounters> {
-    match telemetry::current(record.backend) {
-        Some(backend) if backend.generation == record.generation => {
-            telemetry::backend(record.backend)
-        }
-        Some(_) | None => {
-            telemetry::count(Reason::STALE_BACKEND);
-            None
-        }
     }
 }
 
@@ -107,7 +103,7 @@ fn event(
     bytes_received: u64,
 ) -> Event {
     let time_ns = ctx::now_ns();
-    let (client_addr, client_port) = ctx.local4();
+    let (client_addr, client_port) = ctx.local();
     Event {
         kind,
         service: record.service,

@@ -10,7 +10,7 @@ use mesh_tests::traffic::{Plan, Traffic};
 use serde_json::Value;
 
 /// Maps that can be walked, and field names that must show in them.
-const WALKABLE: [(&str, &[&str]); 8] = [
+const WALKABLE: [(&str, &[&str]); 11] = [
     (names::FRONTENDS, &["addr", "octets", "port", "proto", "service"]),
     (
         names::SERVICES,
@@ -24,14 +24,27 @@ const WALKABLE: [(&str, &[&str]); 8] = [
     ),
     (names::SERVICE_COUNTERS, &["refused", "passed"]),
     (names::REASONS, &["count"]),
+    (names::SERVICE_STATE, &["cursor"]),
+    (names::BACKEND_STATE, &["active"]),
+    (names::CONNS_STATE, &["overflowed"]),
     (names::TUNABLES, &["abi_version", "flags", "revision"]),
 ];
 
-/// Socket storage cannot be walked by map, but its types are with the map for bpftool to print.
-const RECORD: (&str, &[&str]) = (
-    "ConnRecord",
-    &["frontend_addr", "backend_addr", "frontend_port", "backend_port", "stage", "started_ns"],
-);
+/// Maps that are empty here, too long to walk, or socket storage, which cannot be walked: their
+/// types are with the map for bpftool to print.
+const TYPED: [(&str, &str, &[&str]); 7] = [
+    (
+        names::CONNS,
+        "ConnRecord",
+        &["frontend_addr", "backend_addr", "frontend_port", "backend_port", "stage", "started_ns"],
+    ),
+    (names::CONNS_INDEX, "ConnGroup", &["cookies"]),
+    (names::CONNS_OVERFLOW, "ConnRecord", &["frontend_addr", "backend_addr", "stage"]),
+    (names::FLOWS, "Flow", &["frontend_addr", "backend_addr", "generation", "used"]),
+    (names::AFFINITY, "Affinity", &["backend", "generation", "used_ns"]),
+    (names::CGROUPS, "CgroupKey", &["id"]),
+    (names::NAMESPACES, "NetnsKey", &["cookie"]),
+];
 
 #[test]
 fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {
@@ -40,8 +53,10 @@ fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {
     bed.apply_split(&[("v1", 1), ("v2", 1)])?;
     Traffic::run(&bed.node.place(), Plan::to(VIP, Mode::Greet), 100)?;
 
-    let tested: BTreeSet<&str> =
-        WALKABLE.iter().map(|(name, _)| *name).chain([names::CONNS, names::EVENTS]).collect();
+    let tested: BTreeSet<&str> = {
+        let walkable = WALKABLE.iter().map(|(name, _)| *name);
+        walkable.chain(TYPED.iter().map(|(name, ..)| *name)).chain([names::EVENTS]).collect()
+    };
     assert_eq!(tested, BTreeSet::from(names::MAPS), "a map without a test");
 
     for (name, fields) in WALKABLE {
@@ -58,9 +73,11 @@ fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {
         let pin = bed.node.map(name);
         bpftool::json(&["map", "show", "pinned", &pin.to_string_lossy()])
     };
-    let btf = btf_struct(&show(names::CONNS)?, RECORD.0)?;
-    for field in RECORD.1 {
-        assert!(btf.contains(&format!("'{field}'")), "conns: no {field} in\n{btf}");
+    for (name, of, fields) in TYPED {
+        let btf = btf_struct(&show(name)?, of)?;
+        for field in fields {
+            assert!(btf.contains(&format!("'{field}'")), "{name}: no {field} in\n{btf}");
+        }
     }
     // A ring has neither keys nor values, so there is nothing that bpftool could name.
     assert_eq!(show(names::EVENTS)?["type"], "ringbuf");

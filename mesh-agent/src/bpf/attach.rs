@@ -127,6 +127,9 @@ fn attach_new(
     let link: FdLink = if let Program::CgroupSockAddr(program) = program {
         let id = program.attach(directory, mode).map_err(refused)?;
         program.take_link(id).map_err(refused)?.try_into().map_err(unpinnable)?
+    } else if let Program::CgroupSock(program) = program {
+        let id = program.attach(directory, mode).map_err(refused)?;
+        program.take_link(id).map_err(refused)?.try_into().map_err(unpinnable)?
     } else if let Program::SockOps(program) = program {
         let id = program.attach(directory, mode).map_err(refused)?;
         program.take_link(id).map_err(refused)?.try_into().map_err(unpinnable)?

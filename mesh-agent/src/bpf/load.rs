@@ -88,9 +88,11 @@ pub fn load(
     for (map, entries) in [
         (names::FRONTENDS, limits.frontends),
         (names::SERVICES, limits.services),
+        (names::SERVICE_STATE, limits.services),
         (names::SERVICE_COUNTERS, limits.services),
         (names::SLOTS, limits.slots),
         (names::BACKENDS, limits.backends),
+        (names::BACKEND_STATE, limits.backends),
         (names::BACKEND_COUNTERS, limits.backends),
     ] {
         loader.map_max_entries(map, entries);
@@ -151,6 +153,8 @@ fn verify(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, Option<u32>)>, LoadError
         let result = if let Program::CgroupSockAddr(program) = program {
             program.load()
         } else if let Program::SockOps(program) = program {
+            program.load()
+        } else if let Program::CgroupSock(program) = program {
             program.load()
         } else {
             return Err(LoadError::Missing(name));

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use mesh_api::model::{Kind, Label, ObjectName, ObjectRef, OnNoBackend, Service, ServicePort};
 use mesh_common::addr::IpKey;
-use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::logic::alias;
 use mesh_common::service::{
@@ -178,7 +178,7 @@ fn compile_port(
         let entry = input.actual.backends.get(backend).copied().unwrap_or(Backend {
             addr: IpKey::from_v4(share.address),
             port: share.port,
-            flags: 0,
+            flags: BackendFlags::default(),
             service: index,
             generation: input.stamp,
         });
@@ -207,6 +207,7 @@ fn compile_port(
         algorithm: Algorithm::ALIAS,
         flags,
         refuse_errno: DEFAULT_REFUSE_ERRNO,
+        affinity_ms: 0,
     };
     let before = input.actual.services.get(&index);
     head.generation = before.map_or(1, |before| before.generation);

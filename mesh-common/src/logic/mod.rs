@@ -3,8 +3,11 @@
 #[cfg(any(test, feature = "user"))]
 pub mod alias;
 pub mod connect;
+pub mod enrol;
+pub mod flows;
 pub mod payload;
 pub mod stage;
+pub mod table;
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,10 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::alias::{self, Entry};
-use super::connect::{belongs, choose, place, without_backend};
+use super::connect::{belongs, choose, hashed, place, sticks, turn, without_backend};
 use crate::addr::IpKey;
-use crate::backend::{Backend, BackendIndex};
+use crate::affinity::Affinity;
+use crate::backend::{Backend, BackendFlags, BackendIndex};
 use crate::reason::Reason;
 use crate::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 use crate::slot::Slot;
@@ -25,6 +26,7 @@ fn head(slot_base: u32, slot_count: u32) -> ServiceHead {
         algorithm: Algorithm::ALIAS,
         flags: ServiceFlags::default(),
         refuse_errno: 113,
+        affinity_ms: 0,
     }
 }
 
@@ -111,7 +113,7 @@ proptest! {
         let backend = Backend {
             addr: IpKey::default(),
             port: 80,
-            flags: 0,
+            flags: BackendFlags::default(),
             service: ServiceIndex { index: service },
             generation: 1,
         };
@@ -168,4 +170,57 @@ fn a_service_without_slots_follows_its_flag() {
 fn a_zeroed_slot_is_no_ones() {
     assert_eq!(choose(&Slot::default(), SERVICE, 0), None);
     assert_eq!(choose(&Slot::default(), ServiceIndex::NONE, 0), None);
+}
+
+#[test]
+fn the_reason_names_a_missing_family() {
+    let mut head = head(0, 0);
+    head.flags = ServiceFlags::OTHER_FAMILY;
+    assert_eq!(without_backend(&head), Reason::OTHER_FAMILY);
+    head.flags.bits |= ServiceFlags::PASS_THROUGH.bits;
+    assert_eq!(without_backend(&head), Reason::NO_BACKEND_PASSED);
+}
+
+proptest! {
+    #[test]
+    fn turns_walk_over_the_whole_table(base in 0..1u32 << 30, count in 1..1000u32, cursor: u64) {
+        let cursor = cursor.min(u64::MAX - u64::from(count));
+        let places = (0..u64::from(count)).map(|n| turn(&head(base, count), cursor + n).unwrap());
+        let mut slots: Vec<u32> = places.map(|place| place.slot).collect();
+        slots.sort_unstable();
+        prop_assert_eq!(slots, (base..base + count).collect::<Vec<u32>>());
+    }
+
+    /// A chi-squared test over consecutive keys, as cookies are: 99.99 % of fair hashes pass.
+    #[test]
+    fn consecutive_clients_are_spread_evenly(first in 0..1u64 << 48) {
+        const SLOTS: usize = 101;
+        let mut counts = vec![0u32; SLOTS];
+        for client in first..first + 10_100 {
+            counts[hashed(&head(0, 101), client).unwrap().slot as usize] += 1;
+        }
+        let chi: f64 = counts.iter().map(|count| (f64::from(*count) - 100.0).powi(2) / 100.0).sum();
+        prop_assert!(chi < 161.0, "{chi}");
+    }
+
+    #[test]
+    fn affinity_holds_for_its_time_only(used_ns in 0..1u64 << 60, ms in 1..1u32 << 30, by: u32) {
+        let backend = Backend {
+            addr: IpKey::default(),
+            port: 80,
+            flags: BackendFlags::default(),
+            service: SERVICE,
+            generation: 3,
+        };
+        let affinity = Affinity { backend: BackendIndex { index: 1 }, generation: 3, used_ns };
+        let limit = u64::from(ms) * 1_000_000;
+        let by = u64::from(by);
+        let at = |now| sticks(&affinity, &backend, SERVICE, ms, now);
+        prop_assert!(at(used_ns + by % limit));
+        prop_assert!(!at(used_ns + limit + by));
+        let draining = Backend { flags: BackendFlags::DRAINING, ..backend };
+        prop_assert!(!sticks(&affinity, &draining, SERVICE, ms, used_ns));
+        let other = Backend { generation: 4, ..backend };
+        prop_assert!(!sticks(&affinity, &other, SERVICE, ms, used_ns));
+    }
 }

@@ -10,7 +10,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr};
 use mesh_common::addr::IpKey;
-use mesh_common::backend::Backend;
+use mesh_common::backend::{Backend, BackendFlags};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::service::ServiceIndex;
 
@@ -47,7 +47,7 @@ impl Yardsticks {
                 let value = Backend {
                     addr: IpKey::from_v4(*address.ip()),
                     port: address.port(),
-                    flags: 0,
+                    flags: BackendFlags::default(),
                     service: ServiceIndex { index: service + 1 },
                     generation: 1,
                 };

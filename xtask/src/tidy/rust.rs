@@ -125,9 +125,9 @@ mod tests {
     #[test]
     fn unsafe_is_listed_and_explained() {
         let explained = "//! X.\n// SAFETY: checked.\nunsafe { f() }\n";
-        assert_eq!(lines("mesh-ebpf/src/ctx.rs", explained), NONE);
+        assert_eq!(lines("mesh-ebpf/src/ctx/", explained), NONE);
         assert_eq!(lines("mesh-ebpf/src/connect.rs", explained), [3]);
-        assert_eq!(lines("mesh-ebpf/src/ctx.rs", "//! X.\nunsafe { f() }\n"), [2]);
+        assert_eq!(lines("mesh-ebpf/src/ctx/", "//! X.\nunsafe { f() }\n"), [2]);
         assert_eq!(lines("mesh-ebpf/src/main.rs", "//! X.\n#[unsafe(no_mangle)]\n"), NONE);
         assert_eq!(lines("mesh-xds/src/lib.rs", "//! X.\n#![forbid(unsafe_code)]\n"), NONE);
     }

@@ -1,0 +1,199 @@
+//! Safe views over the kernel's contexts and maps; the only unsafe code of this crate besides
+//! the panic handler.
+//!
+//! Context fields are read and written volatile: the verifier accepts only single accesses of
+//! the declared width, and the compiler would otherwise merge or move them.
+
+mod sock;
+mod sock_addr;
+mod sock_ops;
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xsub};
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
+    bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_get,
+};
+use mesh_common::conn::ConnRecord;
+use mesh_common::event::Event;
+use mesh_common::flow::Flows;
+
+pub(crate) use self::sock::Sock;
+pub(crate) use self::sock_addr::SockAddr;
+pub(crate) use self::sock_ops::SockOps;
+use crate::maps;
+
+/// IANA protocol number of TCP.
+pub(crate) const TCP: u8 = 6;
+/// IANA protocol number of UDP.
+pub(crate) const UDP: u8 = 17;
+
+/// A socket in the hands of the kernel, for its storage.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner {
+    raw: *mut bpf_sock,
+}
+
+impl Owner {
+    /// The record that the table had no room for.
+    #[inline(always)]
+    pub(crate) fn overflow(self, create: bool) -> Option<&'static mut ConnRecord> {
+        let map = (&raw const maps::conns_overflow).cast_mut().cast();
+        // SAFETY: the map is a socket storage of `ConnRecord`.
+        unsafe { self.storage(map, create).cast::<ConnRecord>().as_mut() }
+    }
+
+    /// The flows of an unconnected datagram socket.
+    #[inline(always)]
+    pub(crate) fn flows(self, create: bool) -> Option<&'static mut Flows> {
+        let map = (&raw const maps::flows).cast_mut().cast();
+        // SAFETY: the map is a socket storage of `Flows`.
+        unsafe { self.storage(map, create).cast::<Flows>().as_mut() }
+    }
+
+    #[inline(always)]
+    fn storage(self, map: *mut core::ffi::c_void, create: bool) -> *mut core::ffi::c_void {
+        let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+        if self.raw.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: `raw` comes from a context of this run; the storage lives as long as it.
+        unsafe { bpf_sk_storage_get(map, self.raw.cast(), ptr::null_mut(), flags) }
+    }
+}
+
+/// Uniform over all 32-bit numbers.
+#[inline(always)]
+pub(crate) fn random() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Id of the cgroup that makes the call. Only where the caller is the running task.
+#[inline(always)]
+pub(crate) fn current_cgroup() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_cgroup_id() }
+}
+
+/// Id of its parent at a level, 0 being the root; 0 where it has none there.
+#[inline(always)]
+pub(crate) fn current_ancestor(level: u32) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_ancestor_cgroup_id(level.cast_signed()) }
+}
+
+/// What the refused `connect()` returns; `errno` is positive.
+#[inline(always)]
+pub(crate) fn set_errno(errno: u32) {
+    // SAFETY: the helper has no preconditions in cgroup hooks.
+    unsafe { bpf_set_retval(errno.cast_signed().wrapping_neg()) };
+}
+
+/// Copies a map value that user space may be rewriting: the copy may be torn, and the logic of
+/// mesh-common finds out.
+#[inline(always)]
+pub(crate) fn copy<T: Copy>(value: Option<*const T>) -> Option<T> {
+    // SAFETY: a map lookup's non-null pointer is valid until the program ends.
+    value.map(|value| unsafe { ptr::read_volatile(value) })
+}
+
+/// Reads what other programs or user space change at any time.
+#[inline(always)]
+pub(crate) fn load<T: Copy>(value: &T) -> T {
+    // SAFETY: a reference is valid.
+    unsafe { ptr::read_volatile(value) }
+}
+
+/// Writes what other programs or user space read at any time.
+#[inline(always)]
+pub(crate) fn store<T: Copy>(to: &mut T, value: T) {
+    // SAFETY: a reference is valid.
+    unsafe { ptr::write_volatile(to, value) };
+}
+
+/// Adds to a counter. Atomic also where it is per CPU, because a program in process context can
+/// be interrupted by one in softirq.
+#[inline(always)]
+pub(crate) fn add(counter: &mut u64, by: u64) {
+    take(counter, by);
+}
+
+/// Adds to a number that all CPUs share, and says what it was before.
+#[inline(always)]
+pub(crate) fn take(counter: &mut u64, by: u64) -> u64 {
+    // SAFETY: a valid, aligned pointer to a map value.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(ptr::from_mut(counter), by) }
+}
+
+/// Subtracts from a number that all CPUs share.
+#[inline(always)]
+pub(crate) fn subtract(counter: &mut u64, by: u64) {
+    // SAFETY: as in `take`.
+    unsafe { atomic_xsub::<u64, u64, { AtomicOrdering::Relaxed }>(ptr::from_mut(counter), by) };
+}
+
+/// Replaces `from` by `to`; false where something else was there.
+#[inline(always)]
+pub(crate) fn claim(place: &mut u64, from: u64, to: u64) -> bool {
+    // SAFETY: as in `take`.
+    let (_, claimed) = unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+            ptr::from_mut(place),
+            from,
+            to,
+        )
+    };
+    claimed
+}
+
+/// The same for a lock word.
+#[inline(always)]
+pub(crate) fn try_lock(lock: &mut u32) -> bool {
+    // SAFETY: as in `take`.
+    let (_, locked) = unsafe {
+        atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+            ptr::from_mut(lock),
+            0,
+            1,
+        )
+    };
+    locked
+}
+
+/// The value behind a lookup in an array that only programs write.
+#[inline(always)]
+pub(crate) fn shared<T>(value: Option<*mut T>) -> Option<&'static mut T> {
+    // SAFETY: valid until the program ends; what others write at the same time is read and
+    // written through the functions above.
+    value.map(|value| unsafe { &mut *value })
+}
+
+/// Copies a record word by word: left to itself, the compiler copies it byte by byte.
+#[inline(always)]
+pub(crate) fn store_record(to: &mut ConnRecord, record: &ConnRecord) {
+    const WORDS: usize = size_of::<ConnRecord>() / 8;
+    let from = ptr::from_ref(record).cast::<u64>();
+    let to = ptr::from_mut(to).cast::<u64>();
+    let mut at = 0;
+    while at < WORDS {
+        // SAFETY: both are records: a whole number of aligned words.
+        unsafe { ptr::write_volatile(to.add(at), ptr::read(from.add(at))) };
+        at += 1;
+    }
+}
+
+/// Sends an event; false where the ring is full.
+#[inline(always)]
+pub(crate) fn send(event: &Event) -> bool {
+    maps::events.output_untyped::<Event>(event, 0).is_ok()
+}

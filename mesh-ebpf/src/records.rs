@@ -1,0 +1,77 @@
+//! Finds, gives out and takes back the record of a socket.
+//!
+//! A socket's record is changed by one program at a time: `connect()`, the state changes and the
+//! release of one socket run under its lock, or after its last user is gone.
+
+use mesh_common::conn::{ConnRecord, WAYS};
+use mesh_common::logic::table::{group, place};
+use mesh_common::reason::Reason;
+
+use crate::ctx::{self, Owner};
+use crate::{maps, telemetry};
+
+/// The socket's record, if it has one.
+#[inline(always)]
+pub(crate) fn find(owner: Owner, cookie: u64) -> Option<&'static mut ConnRecord> {
+    if let Some(record) = in_table(cookie) {
+        return Some(record);
+    }
+    let overflowed = ctx::copy(maps::conns_state.get_ptr(0)).unwrap_or_default().overflowed;
+    if overflowed == 0 { None } else { owner.overflow(false) }
+}
+
+#[inline(always)]
+fn in_table(cookie: u64) -> Option<&'static mut ConnRecord> {
+    let group = group(cookie);
+    let owners = ctx::shared(maps::conns_index.get_ptr_mut(group))?;
+    let mut way = 0;
+    while way < WAYS {
+        if ctx::load(owners.cookies.get(way)?) == cookie {
+            return ctx::shared(maps::conns.get_ptr_mut(place(group, way)));
+        }
+        way += 1;
+    }
+    None
+}
+
+/// The record to write for a socket, and whether it has one already; `None` where the kernel has
+/// no memory for it.
+#[inline(always)]
+pub(crate) fn claim(owner: Owner, cookie: u64) -> Option<(&'static mut ConnRecord, bool)> {
+    if let Some(record) = find(owner, cookie) {
+        return Some((record, true));
+    }
+    let group = group(cookie);
+    let owners = ctx::shared(maps::conns_index.get_ptr_mut(group))?;
+    let mut way = 0;
+    while way < WAYS {
+        let place_of = owners.cookies.get_mut(way)?;
+        if ctx::load(place_of) == 0 && ctx::claim(place_of, 0, cookie) {
+            return Some((ctx::shared(maps::conns.get_ptr_mut(place(group, way)))?, false));
+        }
+        way += 1;
+    }
+    let record = owner.overflow(true)?;
+    if let Some(state) = ctx::shared(maps::conns_state.get_ptr_mut(0)) {
+        ctx::add(&mut state.overflowed, 1);
+    }
+    telemetry::count(Reason::CONNS_OVERFLOW);
+    Some((record, false))
+}
+
+/// Gives a socket's record back to the table. In socket storage it stays until the socket goes.
+#[inline(always)]
+pub(crate) fn free(cookie: u64) {
+    let Some(owners) = ctx::shared(maps::conns_index.get_ptr_mut(group(cookie))) else {
+        return;
+    };
+    let mut way = 0;
+    while way < WAYS {
+        if let Some(place) = owners.cookies.get_mut(way)
+            && ctx::load(place) == cookie
+        {
+            ctx::store(place, 0);
+        }
+        way += 1;
+    }
+}

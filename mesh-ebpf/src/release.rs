@@ -1,0 +1,64 @@
+//! The end of what no TCP state change ends: datagram sockets, and connects that failed before
+//! their SYN.
+
+use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
+use mesh_common::flow::{FLOWS, Flow};
+
+use crate::ctx::{self, Sock, TCP, UDP};
+use crate::{records, telemetry};
+
+/// `sock_release`: the last user has closed the socket.
+#[inline(always)]
+pub(crate) fn release(ctx: &Sock) {
+    let protocol = ctx.protocol();
+    if protocol == u32::from(UDP) {
+        if let Some(flows) = ctx.owner().flows(false) {
+            let mut at = 0;
+            while at < FLOWS {
+                if let Some(ended) = flows.flows.get_mut(at)
+                    && ended.frontend_port != 0
+                {
+                    flow(ended);
+                    ended.frontend_port = 0;
+                }
+                at += 1;
+            }
+        }
+    } else if protocol != u32::from(TCP) {
+        return;
+    }
+    let cookie = ctx.cookie();
+    if let Some(record) = records::find(ctx.owner(), cookie)
+        && unfinished(record)
+    {
+        records::free(cookie);
+    }
+}
+
+/// Counts the end of a datagram flow.
+#[inline(always)]
+pub(crate) fn flow(flow: &Flow) {
+    if let Some(counters) = telemetry::holder(flow.backend, flow.generation) {
+        ctx::add(&mut counters.closed, 1);
+        if flow.flags.contains(ConnFlags::ACTIVE) {
+            telemetry::inactive(flow.backend);
+        }
+    }
+}
+
+/// Counts the end of a connection that sockops will not see end; false where it will, or has.
+#[inline(always)]
+pub(crate) fn unfinished(record: &mut ConnRecord) -> bool {
+    let datagram = record.stage == Stage::DATAGRAM;
+    if !datagram && record.stage != Stage::CHOSEN {
+        return false;
+    }
+    record.stage = Stage::DONE;
+    if let Some(counters) = telemetry::holder(record.backend, record.generation) {
+        ctx::add(if datagram { &mut counters.closed } else { &mut counters.failed }, 1);
+        if record.flags.contains(ConnFlags::ACTIVE) {
+            telemetry::inactive(record.backend);
+        }
+    }
+    true
+}

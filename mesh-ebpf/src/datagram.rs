@@ -29,18 +29,25 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
     }
     let key = ctx.frontend_key(UDP);
     let Some(frontend) = ctx::copy(maps::frontends.get_ptr(&key)) else {
+        if let Some(flows) = ctx.owner().flows(false) {
+            direct(flows, &key);
+        }
         return leave(Reason::NOT_A_SERVICE);
     };
     if !is_enrolled(ctx, frontend.service) {
         return leave(Reason::NOT_ENROLLED);
     }
     let flows = ctx.owner().flows(true);
-    if let Some(flows) = &flows
-        && let Some(backend) = ongoing(flows, &key, frontend.service)
-    {
-        ctx.set_peer(&backend.addr, backend.port);
-        return ALLOW;
-    }
+    let flows = match flows {
+        Some(flows) => match ongoing(flows, &key, frontend.service) {
+            Some(backend) => {
+                ctx.set_peer(&backend.addr, backend.port);
+                return ALLOW;
+            }
+            None => Some(flows),
+        },
+        None => None,
+    };
     let chosen = match select(ctx, frontend.service) {
         Ok(chosen) => chosen,
         Err((reason, head)) => return without(frontend.service, reason, &head),
@@ -56,22 +63,57 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
 /// The backend of the flow to this service, unless it is gone. Its address comes from the map,
 /// so that a flow which another thread is changing cannot lead to a mixture of two backends.
 #[inline(always)]
-fn ongoing(flows: &Flows, key: &FrontendKey, service: ServiceIndex) -> Option<Backend> {
-    let flow = flows.flows.get(to_frontend(flows, &key.addr, key.port)?)?;
+fn ongoing(flows: &mut Flows, key: &FrontendKey, service: ServiceIndex) -> Option<Backend> {
+    let at = to_frontend(flows, &key.addr, key.port)?;
+    let flow = flows.flows.get_mut(at)?;
     let (index, generation) = (ctx::load(&flow.backend), ctx::load(&flow.generation));
     let backend = ctx::copy(maps::backends.get_ptr(index.index))?;
     let good =
         belongs(&backend, service) && backend.generation == generation && backend.flags.keeps_old();
+    if good && ctx::load(&flow.used) != ctx::load(&flows.clock) {
+        let used = ctx::load(&flows.clock).wrapping_add(1);
+        ctx::store(&mut flow.used, used);
+        ctx::store(&mut flows.clock, used);
+    }
     good.then_some(backend)
+}
+
+/// Remembers that the socket talks to a backend of one of its flows directly as well, so that
+/// the reply is shown as it is: a flow to itself, of no service.
+#[inline(always)]
+fn direct(flows: &mut Flows, key: &FrontendKey) {
+    let Some(at) = from_backend(flows, &key.addr, key.port) else { return };
+    let itself = flows
+        .flows
+        .get(at)
+        .is_some_and(|flow| flow.frontend_port == key.port && flow.frontend_addr.is(&key.addr));
+    if itself {
+        return;
+    }
+    let backend = Backend { addr: key.addr, port: key.port, ..Backend::default() };
+    remember(flows, key, BackendIndex::NONE, &backend, false);
 }
 
 /// Remembers a new flow in the place of the one that it replaces.
 #[inline(always)]
 fn begin(flows: &mut Flows, key: &FrontendKey, chosen: &Chosen) {
     let Chosen { index, backend, counted } = chosen;
+    if remember(flows, key, *index, backend, *counted) {
+        telemetry::chosen(*index, *counted, true);
+    }
+}
+
+#[inline(always)]
+fn remember(
+    flows: &mut Flows,
+    key: &FrontendKey,
+    index: BackendIndex,
+    backend: &Backend,
+    counted: bool,
+) -> bool {
     if !lock(flows) {
         telemetry::count(Reason::FLOW_BUSY);
-        return;
+        return false;
     }
     let same = to_frontend(flows, &key.addr, key.port);
     let at = same.unwrap_or_else(|| oldest(flows));
@@ -83,11 +125,11 @@ fn begin(flows: &mut Flows, key: &FrontendKey, chosen: &Chosen) {
             }
             release::flow(flow);
         }
-        replace(flow, key, *index, backend, *counted, used);
+        replace(flow, key, index, backend, counted, used);
     }
     flows.clock = used;
     ctx::store(&mut flows.lock, 0);
-    telemetry::chosen(*index, *counted, true);
+    true
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The end of what no TCP state change ends: datagram sockets, and connects that failed before
 //! their SYN.
 
+use mesh_common::backend::BackendIndex;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::flow::{FLOWS, Flow};
 
@@ -38,6 +39,9 @@ pub(crate) fn release(ctx: &Sock) {
 /// Counts the end of a datagram flow.
 #[inline(always)]
 pub(crate) fn flow(flow: &Flow) {
+    if flow.backend == BackendIndex::NONE {
+        return;
+    }
     if let Some(counters) = telemetry::holder(flow.backend, flow.generation) {
         ctx::add(&mut counters.closed, 1);
         if flow.flags.contains(ConnFlags::ACTIVE) {

@@ -125,27 +125,29 @@ pub(crate) fn store<T: Copy>(to: &mut T, value: T) {
 /// be interrupted by one in softirq.
 #[inline(always)]
 pub(crate) fn add(counter: &mut u64, by: u64) {
-    take(counter, by);
+    // SAFETY: a valid, aligned pointer to a map value.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(ptr::from_mut(counter), by) };
 }
 
-/// Adds to a number that all CPUs share, and says what it was before.
+/// Adds to a number that all CPUs share, and says what it was before. Not relaxed: the BPF backend
+/// makes a relaxed addition one that fetches nothing, and the result would be `by`.
 #[inline(always)]
 pub(crate) fn take(counter: &mut u64, by: u64) -> u64 {
-    // SAFETY: a valid, aligned pointer to a map value.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(ptr::from_mut(counter), by) }
+    // SAFETY: as in `add`.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(ptr::from_mut(counter), by) }
 }
 
 /// Subtracts from a number that all CPUs share.
 #[inline(always)]
 pub(crate) fn subtract(counter: &mut u64, by: u64) {
-    // SAFETY: as in `take`.
+    // SAFETY: as in `add`.
     unsafe { atomic_xsub::<u64, u64, { AtomicOrdering::Relaxed }>(ptr::from_mut(counter), by) };
 }
 
 /// Replaces `from` by `to`; false where something else was there.
 #[inline(always)]
 pub(crate) fn claim(place: &mut u64, from: u64, to: u64) -> bool {
-    // SAFETY: as in `take`.
+    // SAFETY: as in `add`.
     let (_, claimed) = unsafe {
         atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
             ptr::from_mut(place),
@@ -159,7 +161,7 @@ pub(crate) fn claim(place: &mut u64, from: u64, to: u64) -> bool {
 /// The same for a lock word.
 #[inline(always)]
 pub(crate) fn try_lock(lock: &mut u32) -> bool {
-    // SAFETY: as in `take`.
+    // SAFETY: as in `add`.
     let (_, locked) = unsafe {
         atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
             ptr::from_mut(lock),

@@ -6,7 +6,13 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const ENUMS: &[(&str, &str)] = &[
     ("ServicePort.protocol", "protocol"),
     ("Service.on_no_backend", "on_no_backend"),
+    ("Service.refuse_errno", "refuse_errno"),
+    ("SessionAffinity.key", "client_key"),
     ("Endpoint.state", "endpoint_state"),
+    ("LoadBalancer.policy", "load_balancer_policy"),
+    ("LoadBalancer.hash_key", "hash_key"),
+    ("LocalityPolicy.mode", "locality_mode"),
+    ("LocalityPolicy.scope", "locality_scope"),
 ];
 
 fn main() -> Outcome {
@@ -33,6 +39,9 @@ fn main() -> Outcome {
             format!("#[serde(with = \"crate::wire_serde::{module}\")]"),
         );
     }
+    // As Kubernetes spells it.
+    config = config
+        .field_attribute(".mesh.v1.SessionAffinity.client_ip", "#[serde(rename = \"clientIP\")]");
     for file in &files.file {
         for message in &file.message_type {
             if !OBJECTS.contains(&message.name()) {
@@ -40,10 +49,15 @@ fn main() -> Outcome {
             }
             for field in &message.field {
                 if let Some(name) = field.name().strip_suffix("_ms") {
+                    let with = if field.proto3_optional() {
+                        "optional_duration_ms"
+                    } else {
+                        "duration_ms"
+                    };
                     config = config.field_attribute(
                         format!(".mesh.v1.{}.{}", message.name(), field.name()),
                         format!(
-                            "#[serde(rename = \"{}\", with = \"crate::wire_serde::duration_ms\")]",
+                            "#[serde(rename = \"{}\", with = \"crate::wire_serde::{with}\")]",
                             camel(name)
                         ),
                     );
@@ -68,6 +82,7 @@ const OBJECTS: &[&str] = &[
     "Destination",
     "Match",
     "LoadBalancer",
+    "LocalityPolicy",
     "CircuitBreaker",
     "OutlierDetection",
     "HealthCheck",

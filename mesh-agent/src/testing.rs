@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use mesh_api::model::{
-    Destination, Endpoint, EndpointState, Label, Locality, Object, ObjectName, OnNoBackend, Port,
-    Protocol, Service, ServiceConfig, ServicePort, TrafficRule,
+    Destination, Endpoint, EndpointState, Label, LoadBalancer, Locality, Object, ObjectName,
+    OnNoBackend, Port, Protocol, Service, ServiceConfig, ServicePort, TrafficRule,
 };
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ pub(crate) fn service(text: &str, vips: &[u8], ports: &[u16]) -> Service {
     Service {
         name: name(text),
         labels: [].into(),
-        vips: vips.iter().map(|last| Ipv4Addr::new(10, 96, 0, *last)).collect(),
+        vips: vips.iter().map(|last| Ipv4Addr::new(10, 96, 0, *last).into()).collect(),
         ports: ports
             .iter()
             .map(|number| ServicePort {
@@ -41,7 +41,8 @@ pub(crate) fn service(text: &str, vips: &[u8], ports: &[u16]) -> Service {
                 app_protocol: None,
             })
             .collect(),
-        on_no_backend: OnNoBackend::Refuse,
+        on_no_backend: OnNoBackend::default(),
+        session_affinity: None,
     }
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn endpoint(service: &str, version: &str, last: u8, weight: u32) -> E
         labels: [].into(),
         service: name(service),
         version: Some(label(version)),
-        address: Ipv4Addr::new(10, 1, 0, last),
+        address: Ipv4Addr::new(10, 1, 0, last).into(),
         ports: [].into(),
         node: None,
         workload: None,
@@ -73,6 +74,8 @@ pub(crate) fn config(service: &str, rules: &[(&str, u32)]) -> ServiceConfig {
                 weight: *weight,
             })
             .collect(),
+        load_balancer: LoadBalancer::default(),
+        drain_timeout: None,
     }
 }
 

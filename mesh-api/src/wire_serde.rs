@@ -43,6 +43,40 @@ enum_serde!(on_no_backend, crate::wire::OnNoBackend, {
     Refuse => "Refuse",
     PassThrough => "PassThrough",
 });
+enum_serde!(refuse_errno, crate::wire::RefuseErrno, {
+    Ehostunreach => "EHOSTUNREACH",
+    Econnrefused => "ECONNREFUSED",
+    Enetunreach => "ENETUNREACH",
+    Eacces => "EACCES",
+    Eperm => "EPERM",
+    Etimedout => "ETIMEDOUT",
+    Econnreset => "ECONNRESET",
+    Eagain => "EAGAIN",
+});
+enum_serde!(client_key, crate::wire::ClientKey, {
+    NetworkNamespace => "NetworkNamespace",
+    Workload => "Workload",
+});
+enum_serde!(load_balancer_policy, crate::wire::LoadBalancerPolicy, {
+    Random => "Random",
+    RoundRobin => "RoundRobin",
+    LeastConnections => "LeastConnections",
+    Maglev => "Maglev",
+});
+enum_serde!(hash_key, crate::wire::HashKey, {
+    NetworkNamespace => "NetworkNamespace",
+    Workload => "Workload",
+    Connection => "Connection",
+});
+enum_serde!(locality_mode, crate::wire::LocalityMode, {
+    PreferLocal => "PreferLocal",
+    Strict => "Strict",
+});
+enum_serde!(locality_scope, crate::wire::LocalityScope, {
+    Node => "Node",
+    Zone => "Zone",
+    Region => "Region",
+});
 enum_serde!(endpoint_state, crate::wire::EndpointState, {
     Serving => "Serving",
     Draining => "Draining",
@@ -83,5 +117,22 @@ pub(crate) mod duration_ms {
             })?;
             u64::try_from(duration.as_millis()).map_err(E::custom)
         }
+    }
+}
+
+/// Milliseconds that may be absent, where zero means something else.
+pub(crate) mod optional_duration_ms {
+    use super::{Deserializer, Serializer, duration_ms};
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(crate) fn serialize<S: Serializer>(ms: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        match ms {
+            Some(ms) => duration_ms::serialize(ms, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        duration_ms::deserialize(from).map(Some)
     }
 }

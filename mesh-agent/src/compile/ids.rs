@@ -2,7 +2,7 @@
 //! the maps uses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
@@ -116,10 +116,10 @@ impl<'a> Ids<'a> {
     pub(super) fn backend(
         &mut self,
         service: ServiceIndex,
-        address: Ipv4Addr,
+        address: IpAddr,
         port: u16,
     ) -> Result<BackendIndex, LimitError> {
-        let key = (service, IpKey::from_v4(address), port);
+        let key = (service, super::ip_key(address), port);
         if let Some(index) = self.known.get(&key) {
             return Ok(*index);
         }

@@ -9,8 +9,12 @@ mod shares;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use mesh_api::model::{Kind, Label, ObjectName, ObjectRef, OnNoBackend, Service, ServicePort};
+use mesh_api::model::{
+    Kind, Label, LoadBalancer, ObjectName, ObjectRef, OnNoBackend, Protocol, Service,
+    ServiceConfig, ServicePort,
+};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::FrontendKey;
@@ -134,6 +138,8 @@ enum PortError {
     Limit(#[from] LimitError),
     #[error("{address} is already taken by another service")]
     Taken { address: String },
+    #[error("this agent does not serve {what} yet")]
+    NotYet { what: &'static str },
 }
 
 fn compile_port(
@@ -144,6 +150,9 @@ fn compile_port(
     service: &Service,
     port: &ServicePort,
 ) -> Result<(), PortError> {
+    if let Some(what) = not_yet(service, port, input.world.configs.get(&service.name)) {
+        return Err(PortError::NotYet { what });
+    }
     let keys: Vec<FrontendKey> = keys(service, port).collect();
     for key in &keys {
         if output.image.frontends.contains_key(key) {
@@ -176,7 +185,7 @@ fn compile_port(
     // Nothing fails from here on: the port is in the image whole, or not at all.
     for (share, backend) in shares.iter().zip(&backends) {
         let entry = input.actual.backends.get(backend).copied().unwrap_or(Backend {
-            addr: IpKey::from_v4(share.address),
+            addr: ip_key(share.address),
             port: share.port,
             flags: BackendFlags::default(),
             service: index,
@@ -196,9 +205,9 @@ fn compile_port(
     for (at, slot) in (base..).zip(table) {
         output.image.slots.insert(at, slot);
     }
-    let flags = match service.on_no_backend {
-        OnNoBackend::Refuse => ServiceFlags::default(),
-        OnNoBackend::PassThrough => ServiceFlags::PASS_THROUGH,
+    let (flags, refuse_errno) = match service.on_no_backend {
+        OnNoBackend::Refuse(errno) => (ServiceFlags::default(), errno.number()),
+        OnNoBackend::PassThrough => (ServiceFlags::PASS_THROUGH, DEFAULT_REFUSE_ERRNO),
     };
     let mut head = ServiceHead {
         slot_base: base,
@@ -206,7 +215,7 @@ fn compile_port(
         generation: 0,
         algorithm: Algorithm::ALIAS,
         flags,
-        refuse_errno: DEFAULT_REFUSE_ERRNO,
+        refuse_errno,
         affinity_ms: 0,
     };
     let before = input.actual.services.get(&index);
@@ -220,10 +229,37 @@ fn compile_port(
     Ok(())
 }
 
+/// What a service port needs and the programs do not do.
+fn not_yet(
+    service: &Service,
+    port: &ServicePort,
+    config: Option<&ServiceConfig>,
+) -> Option<&'static str> {
+    if port.protocol == Protocol::Udp {
+        Some("UDP")
+    } else if service.vips.iter().any(IpAddr::is_ipv6) {
+        Some("IPv6")
+    } else if service.session_affinity.is_some() {
+        Some("sessionAffinity")
+    } else if config.is_some_and(|it| it.load_balancer != LoadBalancer::default()) {
+        Some("loadBalancer")
+    } else {
+        None
+    }
+}
+
+/// As the maps hold it.
+const fn ip_key(address: IpAddr) -> IpKey {
+    match address {
+        IpAddr::V4(address) => IpKey::from_v4(address),
+        IpAddr::V6(address) => IpKey { octets: address.octets() },
+    }
+}
+
 /// Every virtual address with the port.
 fn keys(service: &Service, port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
     let (number, proto) = (port.port.get(), port.protocol.number());
-    service.vips.iter().map(move |vip| FrontendKey::new(IpKey::from_v4(*vip), number, proto))
+    service.vips.iter().map(move |vip| FrontendKey::new(ip_key(*vip), number, proto))
 }
 
 /// Carries over what the maps hold of a service port that cannot be programmed anew.

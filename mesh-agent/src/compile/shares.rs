@@ -7,7 +7,7 @@
 //! leaves its share to the other rules, in proportion, and a warning says so.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use mesh_api::model::{
     Destination, Endpoint, EndpointState, ObjectName, Port, Service, ServicePort,
@@ -21,7 +21,7 @@ pub(super) struct Share {
     /// The endpoint; the first by name where several have the same address and port.
     pub(super) endpoint: ObjectName,
     /// Where connections go.
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// The port there.
     pub(super) port: u16,
     /// Weight relative to the other shares; never 0.
@@ -56,7 +56,7 @@ pub(super) fn shares(
 ) -> Vec<Share> {
     let rules = world.configs.get(&service.name).map_or(&[][..], |config| &config.traffic_rules);
     let everything = Destination { service: service.name.clone(), version: None };
-    let mut found: BTreeMap<(Ipv4Addr, u16), (ObjectName, u128)> = BTreeMap::new();
+    let mut found: BTreeMap<(IpAddr, u16), (ObjectName, u128)> = BTreeMap::new();
     let mut add = |destination: &Destination, rule_weight: u32| {
         let endpoints = endpoints(world, by_service, service, port, destination);
         let sum: u128 = endpoints.iter().map(|(endpoint, _)| u128::from(endpoint.weight)).sum();
@@ -106,6 +106,8 @@ fn endpoints<'a>(
             (destination.version.is_none() || endpoint.version == destination.version)
                 && endpoint.state == EndpointState::Serving
                 && endpoint.weight > 0
+                // Only IPv4 services are compiled, and an address leads to its own family.
+                && endpoint.address.is_ipv4()
         })
         .map(|endpoint| (*endpoint, endpoint.ports.get(&port.name).copied().unwrap_or(target)))
         .collect()
@@ -131,7 +133,7 @@ fn target_port(
 }
 
 /// Brings the weights down to [`WEIGHT_BITS`], keeping their proportions; none becomes 0.
-fn scale(found: BTreeMap<(Ipv4Addr, u16), (ObjectName, u128)>) -> Vec<Share> {
+fn scale(found: BTreeMap<(IpAddr, u16), (ObjectName, u128)>) -> Vec<Share> {
     let largest = found.values().map(|(_, weight)| *weight).max().unwrap_or(0);
     let excess = (u128::BITS - largest.leading_zeros()).saturating_sub(WEIGHT_BITS);
     found

@@ -103,6 +103,24 @@ fn what_does_not_fit_is_refused_by_name_and_the_rest_is_served() {
 }
 
 #[test]
+fn what_the_programs_do_not_do_is_refused_by_name() {
+    let mut udp = service("a", &[1], &[53]);
+    udp.ports[0].protocol = Protocol::Udp;
+    let mut v6 = service("b", &[2], &[80]);
+    v6.vips.push("fd00::1".parse().unwrap());
+    let output = compiled(&world_of([put(udp), put(v6)]), &MapImage::default());
+    let said: Vec<String> = output.rejections.iter().map(|it| it.message.clone()).collect();
+    assert_eq!(
+        said,
+        [
+            "port 53: this agent does not serve UDP yet",
+            "port 80: this agent does not serve IPv6 yet"
+        ]
+    );
+    assert_eq!(output.image, MapImage::default());
+}
+
+#[test]
 fn two_services_cannot_share_an_address() {
     let world = world_of([put(service("a", &[1], &[80])), put(service("b", &[1], &[80]))]);
     let output = compiled(&world, &MapImage::default());

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::service::ipv4;
-use super::{label_text, optional_label};
+use super::{address, label_text, milliseconds, optional_label};
 use crate::model::{Endpoint, EndpointState, Labels, Locality, Name, ObjectName, Port};
 use crate::violation::Fields;
 use crate::wire;
@@ -26,7 +25,7 @@ pub(super) fn from_wire(
 ) -> Option<Endpoint> {
     let service = fields.check("spec.service", spec.service.parse::<Name>());
     let version = optional_label(fields, "spec.version", &spec.version);
-    let address = ipv4(fields, "spec.address", &spec.address);
+    let address = address::host(fields, "spec.address", &spec.address);
     let ports = ports(fields, &spec.ports);
     let node = optional_label(fields, "spec.node", &spec.node);
     let workload = optional_label(fields, "spec.workload", &spec.workload);
@@ -75,7 +74,7 @@ fn ports(fields: &mut Fields, ports: &BTreeMap<String, u32>) -> BTreeMap<Name, P
     }
     let mut checked = BTreeMap::new();
     for (name, port) in ports.iter().take(MAX_PORTS) {
-        let field = format!("spec.ports.{}", super::service::shorten(name));
+        let field = format!("spec.ports.{}", super::shorten(name));
         let name = fields.check(&field, name.parse::<Name>());
         let port = fields.check(&field, Port::try_from(*port));
         if let (Some(name), Some(port)) = (name, port) {
@@ -119,7 +118,7 @@ impl From<&Endpoint> for wire::Endpoint {
             locality,
             weight: Some(*weight),
             state: state.into(),
-            ttl_ms: ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            ttl_ms: ttl.map_or(0, milliseconds),
         }
     }
 }

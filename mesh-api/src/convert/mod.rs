@@ -1,10 +1,16 @@
 //! Wire types to the validated model and back. Going in, every violation of an object is
 //! reported at once with its field's path; coming out cannot fail.
 
+mod address;
 mod endpoint;
+mod load_balancer;
 mod service;
 mod service_config;
+#[cfg(test)]
+mod tests;
 mod violation;
+
+use std::time::Duration;
 
 use crate::model::{Kind, Label, Labels, Name, Object, ObjectName, ObjectRef};
 use crate::violation::{FieldError, Fields};
@@ -237,6 +243,19 @@ fn check_labels(fields: &mut Fields, labels: &Labels) {
 /// An optional label: the empty text is absence.
 fn optional_label(fields: &mut Fields, field: &str, text: &str) -> Option<Label> {
     if text.is_empty() { None } else { fields.check(field, text.parse::<Label>()) }
+}
+
+/// Hostile input does not get to fill the error message.
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 80 {
+        return text.to_owned();
+    }
+    text.chars().take(80).chain(['…']).collect()
+}
+
+/// Milliseconds as the wire has them.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn label_text(label: Option<&Label>) -> String {

@@ -1,9 +1,15 @@
 //! Service: wire ⇄ model.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use crate::model::{Labels, Name, ObjectName, OnNoBackend, Port, Protocol, Service, ServicePort};
+use super::{address, milliseconds};
+use crate::model::{
+    ClientKey, Errno, Labels, Name, ObjectName, OnNoBackend, Port, Protocol, Service, ServicePort,
+    SessionAffinity,
+};
 use crate::violation::{Fields, Reason};
 use crate::wire;
 
@@ -11,6 +17,10 @@ use crate::wire;
 const MAX_VIPS: usize = 16;
 /// Most ports of a service.
 const MAX_PORTS: usize = 64;
+/// How long an endpoint is remembered where nothing else is said, as in Kubernetes.
+const DEFAULT_AFFINITY: Duration = Duration::from_hours(3);
+/// Shortest and longest affinity.
+const AFFINITY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
 
 pub(super) fn from_wire(
     fields: &mut Fields,
@@ -18,28 +28,77 @@ pub(super) fn from_wire(
     labels: Labels,
     spec: &wire::Service,
 ) -> Service {
-    let on_no_backend = match wire::OnNoBackend::try_from(spec.on_no_backend) {
-        Ok(wire::OnNoBackend::Unspecified | wire::OnNoBackend::Refuse) => OnNoBackend::Refuse,
-        Ok(wire::OnNoBackend::PassThrough) => OnNoBackend::PassThrough,
-        Err(error) => {
-            fields.invalid("spec.onNoBackend", error.to_string());
-            OnNoBackend::Refuse
-        }
-    };
-    fields.unsupported("spec.sessionAffinity", spec.session_affinity.is_some());
     let vips = vips(fields, &spec.vips);
     let ports = ports(fields, &spec.ports);
-    Service { name, labels, vips, ports, on_no_backend }
+    let on_no_backend = on_no_backend(fields, spec);
+    let affinity = spec.session_affinity.as_ref();
+    let session_affinity = affinity.and_then(|spec| session_affinity(fields, spec));
+    Service { name, labels, vips, ports, on_no_backend, session_affinity }
 }
 
-fn vips(fields: &mut Fields, texts: &[String]) -> Vec<Ipv4Addr> {
+fn on_no_backend(fields: &mut Fields, spec: &wire::Service) -> OnNoBackend {
+    let errno = match wire::RefuseErrno::try_from(spec.refuse_errno) {
+        Ok(errno) => errno,
+        Err(error) => {
+            fields.invalid("spec.refuseErrno", error.to_string());
+            wire::RefuseErrno::Unspecified
+        }
+    };
+    match wire::OnNoBackend::try_from(spec.on_no_backend) {
+        Ok(wire::OnNoBackend::Unspecified | wire::OnNoBackend::Refuse) => {
+            OnNoBackend::Refuse(errno.to_model())
+        }
+        Ok(wire::OnNoBackend::PassThrough) => {
+            if errno != wire::RefuseErrno::Unspecified {
+                let message =
+                    "nothing is refused with onNoBackend: PassThrough: remove one of them";
+                fields.invalid("spec.refuseErrno", message);
+            }
+            OnNoBackend::PassThrough
+        }
+        Err(error) => {
+            fields.invalid("spec.onNoBackend", error.to_string());
+            OnNoBackend::default()
+        }
+    }
+}
+
+fn session_affinity(fields: &mut Fields, spec: &wire::SessionAffinity) -> Option<SessionAffinity> {
+    let key = match wire::ClientKey::try_from(spec.key) {
+        Ok(wire::ClientKey::Unspecified) if spec.client_ip => Some(ClientKey::NetworkNamespace),
+        Ok(wire::ClientKey::Unspecified) => {
+            let message = "required: clientIP: true, key: NetworkNamespace or key: Workload";
+            fields.invalid("spec.sessionAffinity", message);
+            None
+        }
+        Ok(_) if spec.client_ip => {
+            let message = "clientIP: true means key: NetworkNamespace: remove one of them";
+            fields.invalid("spec.sessionAffinity.key", message);
+            None
+        }
+        Ok(wire::ClientKey::NetworkNamespace) => Some(ClientKey::NetworkNamespace),
+        Ok(wire::ClientKey::Workload) => Some(ClientKey::Workload),
+        Err(error) => {
+            fields.invalid("spec.sessionAffinity.key", error.to_string());
+            None
+        }
+    };
+    let timeout = spec.timeout_ms.map_or(DEFAULT_AFFINITY, Duration::from_millis);
+    if !AFFINITY.contains(&timeout) {
+        let message = "out of range: use 1s to 168h, or leave it out for 3h";
+        fields.invalid("spec.sessionAffinity.timeout", message);
+    }
+    Some(SessionAffinity { key: key?, timeout })
+}
+
+fn vips(fields: &mut Fields, texts: &[String]) -> Vec<IpAddr> {
     if texts.is_empty() || texts.len() > MAX_VIPS {
         fields.invalid("spec.vips", format!("{} addresses: use 1 to {MAX_VIPS}", texts.len()));
     }
     let mut vips = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().take(MAX_VIPS).enumerate() {
         let field = format!("spec.vips[{index}]");
-        let Some(vip) = ipv4(fields, &field, text) else {
+        let Some(vip) = address::virtual_address(fields, &field, text) else {
             continue;
         };
         if vips.contains(&vip) {
@@ -49,38 +108,6 @@ fn vips(fields: &mut Fields, texts: &[String]) -> Vec<Ipv4Addr> {
         }
     }
     vips
-}
-
-/// An address that a connection can be sent to.
-pub(super) fn ipv4(fields: &mut Fields, field: &str, text: &str) -> Option<Ipv4Addr> {
-    let address = match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => address,
-        Ok(IpAddr::V6(_)) => {
-            fields.push(Reason::NotSupported, field, "IPv6 is not supported yet: use IPv4");
-            return None;
-        }
-        Err(_) if text.is_empty() => {
-            fields.invalid(field, "required: an IPv4 address");
-            return None;
-        }
-        Err(_) => {
-            fields.invalid(field, format!("{:?} is not an IP address", shorten(text)));
-            return None;
-        }
-    };
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        fields.invalid(field, format!("{address} is not the address of one host"));
-        return None;
-    }
-    Some(address)
-}
-
-/// Hostile input does not get to fill the error message.
-pub(super) fn shorten(text: &str) -> String {
-    if text.chars().count() <= 80 {
-        return text.to_owned();
-    }
-    text.chars().take(80).chain(['…']).collect()
 }
 
 fn ports(fields: &mut Fields, ports: &[wire::ServicePort]) -> Vec<ServicePort> {
@@ -113,7 +140,7 @@ fn ports(fields: &mut Fields, ports: &[wire::ServicePort]) -> Vec<ServicePort> {
             fields.push(Reason::Duplicate, format!("{at}.name"), message);
         }
         if !numbers.insert((number, protocol)) {
-            let message = format!("{number} is listed twice");
+            let message = format!("{number}/{protocol} is listed twice");
             fields.push(Reason::Duplicate, format!("{at}.port"), message);
         }
         checked.push(ServicePort { name, port: number, target_port, protocol, app_protocol });
@@ -124,10 +151,7 @@ fn ports(fields: &mut Fields, ports: &[wire::ServicePort]) -> Vec<ServicePort> {
 fn protocol(fields: &mut Fields, field: &str, value: i32) -> Option<Protocol> {
     match wire::Protocol::try_from(value) {
         Ok(wire::Protocol::Unspecified | wire::Protocol::Tcp) => Some(Protocol::Tcp),
-        Ok(wire::Protocol::Udp) => {
-            fields.push(Reason::NotSupported, field, "UDP is not supported yet: use TCP");
-            None
-        }
+        Ok(wire::Protocol::Udp) => Some(Protocol::Udp),
         Err(error) => {
             fields.invalid(field, error.to_string());
             None
@@ -137,16 +161,20 @@ fn protocol(fields: &mut Fields, field: &str, value: i32) -> Option<Protocol> {
 
 impl From<&Service> for wire::Service {
     fn from(service: &Service) -> Self {
-        let Service { name: _, labels: _, vips, ports, on_no_backend } = service;
-        let on_no_backend = match on_no_backend {
-            OnNoBackend::Refuse => wire::OnNoBackend::Refuse,
-            OnNoBackend::PassThrough => wire::OnNoBackend::PassThrough,
+        let Service { name: _, labels: _, vips, ports, on_no_backend, session_affinity } = service;
+        let (on_no_backend, refuse_errno) = match on_no_backend {
+            OnNoBackend::Refuse(errno) => (wire::OnNoBackend::Refuse, Some(*errno)),
+            OnNoBackend::PassThrough => (wire::OnNoBackend::PassThrough, None),
         };
+        let refuse_errno = refuse_errno
+            .filter(|errno| *errno != Errno::default())
+            .map_or(wire::RefuseErrno::Unspecified, Into::into);
         Self {
             vips: vips.iter().map(ToString::to_string).collect(),
             ports: ports.iter().map(Into::into).collect(),
             on_no_backend: on_no_backend.into(),
-            session_affinity: None,
+            refuse_errno: refuse_errno.into(),
+            session_affinity: session_affinity.as_ref().map(Into::into),
         }
     }
 }
@@ -156,6 +184,7 @@ impl From<&ServicePort> for wire::ServicePort {
         let ServicePort { name, port, target_port, protocol, app_protocol } = port;
         let protocol = match protocol {
             Protocol::Tcp => wire::Protocol::Tcp,
+            Protocol::Udp => wire::Protocol::Udp,
         };
         Self {
             name: name.to_string(),
@@ -163,6 +192,49 @@ impl From<&ServicePort> for wire::ServicePort {
             target_port: Some(target_port.get().into()),
             protocol: protocol.into(),
             app_protocol: super::label_text(app_protocol.as_ref()),
+        }
+    }
+}
+
+impl From<&SessionAffinity> for wire::SessionAffinity {
+    fn from(affinity: &SessionAffinity) -> Self {
+        let SessionAffinity { key, timeout } = affinity;
+        let (client_ip, key) = match key {
+            ClientKey::NetworkNamespace => (true, wire::ClientKey::Unspecified),
+            ClientKey::Workload => (false, wire::ClientKey::Workload),
+        };
+        Self { client_ip, timeout_ms: Some(milliseconds(*timeout)), key: key.into() }
+    }
+}
+
+impl wire::RefuseErrno {
+    /// The model's error; the default where unspecified.
+    #[must_use]
+    pub const fn to_model(self) -> Errno {
+        match self {
+            Self::Unspecified | Self::Ehostunreach => Errno::HostUnreachable,
+            Self::Econnrefused => Errno::ConnectionRefused,
+            Self::Enetunreach => Errno::NetworkUnreachable,
+            Self::Eacces => Errno::AccessDenied,
+            Self::Eperm => Errno::NotPermitted,
+            Self::Etimedout => Errno::TimedOut,
+            Self::Econnreset => Errno::ConnectionReset,
+            Self::Eagain => Errno::TryAgain,
+        }
+    }
+}
+
+impl From<Errno> for wire::RefuseErrno {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::HostUnreachable => Self::Ehostunreach,
+            Errno::ConnectionRefused => Self::Econnrefused,
+            Errno::NetworkUnreachable => Self::Enetunreach,
+            Errno::AccessDenied => Self::Eacces,
+            Errno::NotPermitted => Self::Eperm,
+            Errno::TimedOut => Self::Etimedout,
+            Errno::ConnectionReset => Self::Econnreset,
+            Errno::TryAgain => Self::Eagain,
         }
     }
 }

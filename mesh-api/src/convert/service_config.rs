@@ -1,8 +1,9 @@
 //! `ServiceConfig`: wire ⇄ model.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::{label_text, optional_label};
+use super::{label_text, load_balancer, milliseconds, optional_label};
 use crate::model::{Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule};
 use crate::violation::{Fields, Reason};
 use crate::wire;
@@ -11,6 +12,8 @@ use crate::wire;
 const MAX_RULES: usize = 256;
 /// Highest weight of a rule: 2^20.
 const MAX_WEIGHT: u32 = 1 << 20;
+/// Longest time that connections to a removed endpoint are given.
+const MAX_DRAIN: Duration = Duration::from_hours(24);
 
 pub(super) fn from_wire(
     fields: &mut Fields,
@@ -20,21 +23,27 @@ pub(super) fn from_wire(
 ) -> ServiceConfig {
     let wire::ServiceConfig {
         traffic_rules,
-        load_balancer,
+        load_balancer: balancer,
         circuit_breaker,
         outlier_detection,
         health_check,
         timeouts,
         retry,
+        drain_timeout_ms,
     } = spec;
-    fields.unsupported("spec.loadBalancer", load_balancer.is_some());
     fields.unsupported("spec.circuitBreaker", circuit_breaker.is_some());
     fields.unsupported("spec.outlierDetection", outlier_detection.is_some());
     fields.unsupported("spec.healthCheck", health_check.is_some());
     fields.unsupported("spec.timeouts", timeouts.is_some());
     fields.unsupported("spec.retry", retry.is_some());
     let traffic_rules = rules(fields, &name, traffic_rules);
-    ServiceConfig { name, labels, traffic_rules }
+    let load_balancer =
+        balancer.map(|balancer| load_balancer::from_wire(fields, &balancer)).unwrap_or_default();
+    let drain_timeout = drain_timeout_ms.map(Duration::from_millis);
+    if drain_timeout.is_some_and(|timeout| timeout > MAX_DRAIN) {
+        fields.invalid("spec.drainTimeout", "out of range: use 0s to 24h, or leave it out");
+    }
+    ServiceConfig { name, labels, traffic_rules, load_balancer, drain_timeout }
 }
 
 fn rules(
@@ -102,7 +111,7 @@ fn destination_of(
 
 impl From<&ServiceConfig> for wire::ServiceConfig {
     fn from(config: &ServiceConfig) -> Self {
-        let ServiceConfig { name, labels: _, traffic_rules } = config;
+        let ServiceConfig { name, labels: _, traffic_rules, load_balancer, drain_timeout } = config;
         let rule = |rule: &TrafficRule| {
             let own = rule.destination.service == *name && rule.destination.version.is_some();
             wire::TrafficRule {
@@ -118,6 +127,11 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
                 ..wire::TrafficRule::default()
             }
         };
-        Self { traffic_rules: traffic_rules.iter().map(rule).collect(), ..Self::default() }
+        Self {
+            traffic_rules: traffic_rules.iter().map(rule).collect(),
+            load_balancer: load_balancer::to_wire(*load_balancer),
+            drain_timeout_ms: drain_timeout.map(milliseconds),
+            ..Self::default()
+        }
     }
 }

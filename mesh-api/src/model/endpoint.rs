@@ -1,7 +1,7 @@
 //! An endpoint: one instance of a service.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Label, Labels, Name, ObjectName, Port};
@@ -17,8 +17,8 @@ pub struct Endpoint {
     pub service: ObjectName,
     /// Which version of the service it runs; traffic rules select by it.
     pub version: Option<Label>,
-    /// Where it listens.
-    pub address: Ipv4Addr,
+    /// Where it listens; never IPv4-mapped.
+    pub address: IpAddr,
     /// Its port by the service's port name, where it differs from `targetPort`.
     pub ports: BTreeMap<Name, Port>,
     /// The node it runs on.

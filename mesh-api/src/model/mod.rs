@@ -2,6 +2,8 @@
 //! and whatever is here has been checked.
 
 mod endpoint;
+mod errno;
+mod load_balancer;
 mod names;
 mod service;
 mod service_config;
@@ -9,8 +11,12 @@ mod service_config;
 use std::collections::BTreeMap;
 
 pub use endpoint::{Endpoint, EndpointState, Locality};
+pub use errno::Errno;
+pub use load_balancer::{
+    HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Policy,
+};
 pub use names::{Label, Name, NameError, ObjectName, ObjectNameError, Port, PortError};
-pub use service::{OnNoBackend, Protocol, Service, ServicePort};
+pub use service::{ClientKey, OnNoBackend, Protocol, Service, ServicePort, SessionAffinity};
 pub use service_config::{Destination, ServiceConfig, TrafficRule};
 
 /// Labels of an object.

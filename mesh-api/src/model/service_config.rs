@@ -1,6 +1,8 @@
 //! How the connections of one service are shared out.
 
-use super::{Label, Labels, ObjectName};
+use std::time::Duration;
+
+use super::{Label, Labels, LoadBalancer, ObjectName};
 
 /// Configuration of the service of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,11 @@ pub struct ServiceConfig {
     /// Shares of the connections; empty means all endpoints of the service by their weights.
     /// The sum of the weights is at least 1 and fits `u32`.
     pub traffic_rules: Vec<TrafficRule>,
+    /// How an endpoint is chosen within the shares.
+    pub load_balancer: LoadBalancer,
+    /// How long TCP connections to a removed endpoint may go on, up to 24 hours; `None` leaves
+    /// them to end on their own.
+    pub drain_timeout: Option<Duration>,
 }
 
 /// One share of the connections.

@@ -28,14 +28,14 @@ pub(super) fn check(world: &World, plan: &Plan, batch: &Batch, found: &mut Vec<V
                 (None, Some(earlier)) => (Reason::Duplicate, earlier),
                 (None, None) => continue,
             };
-            let (address, number, _) = frontend;
+            let (address, number, protocol) = frontend;
             found.push(violation(
                 change.index,
                 &outcome.reference,
                 format!("spec.vips[{vip}]"),
                 reason,
                 format!(
-                    "{address} port {number} (spec.ports[{port}], TCP) already belongs to \
+                    "{address} port {number} (spec.ports[{port}], {protocol}) already belongs to \
                      Service {holder}"
                 ),
             ));

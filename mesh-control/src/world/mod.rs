@@ -4,7 +4,7 @@
 
 mod index;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use index::Index;
@@ -21,7 +21,7 @@ pub struct Stored {
 }
 
 /// Where a service is reached: unique in the mesh.
-pub type Frontend = (Ipv4Addr, Port, Protocol);
+pub type Frontend = (IpAddr, Port, Protocol);
 
 /// All objects at one revision.
 #[derive(Clone, Debug, Default)]

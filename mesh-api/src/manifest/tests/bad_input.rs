@@ -42,7 +42,7 @@ fn all_mistakes_of_all_documents_are_said_at_once() {
         refused(&text),
         [
             "a.yaml:6: Service default/reviews: spec.vips: expected a list, found a mapping",
-            "a.yaml:7: Service default/reviews: spec.extra: unknown field: there are vips, ports, onNoBackend, sessionAffinity",
+            "a.yaml:7: Service default/reviews: spec.extra: unknown field: there are vips, ports, onNoBackend, sessionAffinity, refuseErrno",
             "a.yaml:9: Service default/reviews: spec.ports[0].port: expected a whole number from 0 to 4294967295, found the text \"http\"",
             "a.yaml:10: Service default/reviews: spec.ports[0].targetPort: expected a whole number from 0 to 4294967295, found the text \"80http\"",
             "a.yaml:18: ServiceConfig prod/reviews: spec.trafficRules[0].weight: expected a whole number from 0 to 4294967295, found the number -90",

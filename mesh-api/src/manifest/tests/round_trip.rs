@@ -6,6 +6,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptes
 
 use super::accepted;
 use crate::manifest::to_yaml;
+use crate::model::Object;
 use crate::wire;
 
 /// Labels and versions that YAML takes for something else unless quoted, and any others.
@@ -59,7 +60,11 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn address() -> impl Strategy<Value = String> {
-    any::<[u8; 3]>().prop_map(|[a, b, c]| format!("10.{a}.{b}.{c}"))
+    prop_oneof![
+        any::<[u8; 3]>().prop_map(|[a, b, c]| format!("10.{a}.{b}.{c}")),
+        // Written as people may write it, not in the canonical form.
+        any::<[u16; 3]>().prop_map(|[a, b, c]| format!("fd00:0:0:{a:04x}:0:{b:X}::{c:x}")),
+    ]
 }
 
 fn metadata() -> impl Strategy<Value = wire::Metadata> {
@@ -76,7 +81,7 @@ fn metadata() -> impl Strategy<Value = wire::Metadata> {
 }
 
 fn service() -> impl Strategy<Value = wire::Service> {
-    let port = (1_u32..65536, prop::option::of(0_u32..65536), 0..2_i32, prop_oneof!["", label()])
+    let port = (1_u32..65536, prop::option::of(1_u32..65536), 0..3_i32, prop_oneof!["", label()])
         .prop_map(|(port, target_port, protocol, app_protocol)| wire::ServicePort {
             name: String::new(),
             port,
@@ -95,12 +100,21 @@ fn service() -> impl Strategy<Value = wire::Service> {
             .collect()
     });
     let vips = prop::collection::btree_set(address(), 1..4).prop_map(Vec::from_iter);
-    (vips, ports, 0..3_i32).prop_map(|(vips, ports, on_no_backend)| wire::Service {
-        vips,
-        ports,
-        on_no_backend,
-        session_affinity: None,
-    })
+    let affinity =
+        (0..3_i32, prop::option::of(1000..604_800_001_u64)).prop_map(|(key, timeout_ms)| {
+            wire::SessionAffinity { client_ip: key == 0, timeout_ms, key }
+        });
+    // 2 is PassThrough, which has no error.
+    let no_backend = prop_oneof![(0..2_i32, 0..9_i32), (2..3_i32, 0..1_i32)];
+    (vips, ports, no_backend, prop::option::of(affinity)).prop_map(
+        |(vips, ports, (on_no_backend, refuse_errno), session_affinity)| wire::Service {
+            vips,
+            ports,
+            on_no_backend,
+            session_affinity,
+            refuse_errno,
+        },
+    )
 }
 
 fn endpoint() -> impl Strategy<Value = wire::Endpoint> {
@@ -138,13 +152,27 @@ fn config() -> impl Strategy<Value = wire::ServiceConfig> {
         };
         rules.into_iter().map(rule).collect()
     });
-    rules.prop_map(|traffic_rules| wire::ServiceConfig {
-        traffic_rules,
-        ..wire::ServiceConfig::default()
-    })
+    let locality =
+        (1..3_i32, 0..4_i32).prop_map(|(mode, scope)| wire::LocalityPolicy { mode, scope });
+    // 4 is Maglev, the only one with a key.
+    let policy = prop_oneof![(0..4_i32, 0..1_i32), (4..5_i32, 0..4_i32)];
+    let balancer =
+        (policy, prop::option::of(locality)).prop_map(|((policy, hash_key), locality)| {
+            wire::LoadBalancer { policy, hash_key, locality }
+        });
+    let drain = prop::option::of(0..86_400_001_u64);
+    (rules, prop::option::of(balancer), drain).prop_map(
+        |(traffic_rules, load_balancer, drain_timeout_ms)| wire::ServiceConfig {
+            traffic_rules,
+            load_balancer,
+            drain_timeout_ms,
+            ..wire::ServiceConfig::default()
+        },
+    )
 }
 
-fn object() -> impl Strategy<Value = wire::Object> {
+/// Any object that keeps all rules.
+pub(crate) fn object() -> impl Strategy<Value = wire::Object> {
     let spec = prop_oneof![
         service().prop_map(wire::object::Spec::Service),
         endpoint().prop_map(wire::object::Spec::Endpoint),
@@ -161,6 +189,15 @@ proptest! {
         let read = accepted(&text);
         prop_assert_eq!(read.len(), 1);
         prop_assert_eq!(read[0].object(), &object, "{}", text);
+    }
+
+    #[test]
+    fn an_object_survives_the_model(object in object()) {
+        let model = Object::try_from(object).expect("valid");
+        let wire = wire::Object::from(&model);
+        prop_assert_eq!(&Object::try_from(wire.clone()).expect("still valid"), &model);
+        let read = accepted(&to_yaml(&wire).expect("written"));
+        prop_assert_eq!(read[0].object(), &wire);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! answers when the maps hold them. All decisions are in `mesh_xds::client` and `batch`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mesh_api::resource;
 use mesh_xds::ads::{
@@ -132,6 +132,7 @@ impl Client {
             line.error.clear();
         });
         let mut batch = Batch::default();
+        let mut began = None;
         let mut recoveries = self.worker.recoveries();
         loop {
             let response = tokio::select! {
@@ -140,6 +141,7 @@ impl Client {
                 Ok(()) = recoveries.changed() => return Err(StreamError::Recovered),
             };
             let response = response.map_err(status)?.ok_or(StreamError::Closed)?;
+            let since = *began.get_or_insert_with(Instant::now);
             let push = match self.machine.on_response(response) {
                 Ok(push) => push,
                 Err(rejected) => {
@@ -149,24 +151,30 @@ impl Client {
                 }
             };
             if let Some(revision) = batch.add(push) {
-                self.commit(std::mem::take(&mut batch), revision, &sender).await?;
+                began = None;
+                self.commit(std::mem::take(&mut batch), revision, since, &sender).await?;
                 backoff.reset();
             }
         }
     }
 
-    /// Has the batch applied, then answers it.
+    /// Has the batch applied, then answers it. `since` is when its first message arrived.
     async fn commit(
         &mut self,
         mut batch: Batch,
         revision: u64,
+        since: Instant,
         sender: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Result<(), StreamError> {
         let changes = batch.take_changes();
+        let count = changes.len();
         let commit = lock(&self.last_good).commit.saturating_add(1).max(unix_ms());
         let held = Held { revision, commit };
         let outcome =
             self.worker.update(changes, held).await.map_err(|_gone| StreamError::Worker)?;
+        // From the first message of the push; `bench scale` reads this line.
+        let took_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(revision, changes = count, took_us, "applied");
         // Known before it is answered: should the stream break now, the next one claims what the
         // world has.
         let answers = {

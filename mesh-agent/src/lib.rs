@@ -17,6 +17,7 @@ pub mod events;
 pub mod http;
 pub mod image;
 pub mod maps;
+pub mod netns;
 pub mod reconcile;
 pub mod telemetry;
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
+use mesh_xds::client::DeltaClient;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,16 +18,15 @@ use crate::bpf::{attach, load, object};
 use crate::config::RunArgs;
 use crate::events::ring;
 use crate::http::{Context, router};
+use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
-use crate::maps::{Held, MapStore as _};
 use crate::reconcile::Reconciler;
 use crate::worker::{Worker, stamp};
 use crate::xds::batch::kind_of;
-use crate::xds::cache::{CacheError, LastGood};
-use crate::xds::client::{Client, Line, lock, machine};
+use crate::xds::client::{Client, Line, machine};
+use crate::xds::last_good::LastGood;
+use crate::xds::saver;
 
-/// Shortest time between two copies of the last good state on disk.
-const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the agent looks whether its programs are still attached.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,9 @@ pub async fn run(args: RunArgs) -> Result<()> {
     }
     let mut reconciler = Reconciler::open(KernelMaps::open(&args.pin_path)?)?;
     warn_of_other_sizes(&reconciler, &args);
-    let last_good = restore(&mut reconciler, &args.state_dir)?;
+    let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
+    let machine = restore(&mut reconciler, &last_good, machine(&node))?;
+    let commit = last_good.held()?.commit;
     let held = reconciler.maps().held()?;
     for (program, outcome) in attach::attach(&mut loaded, &cgroup, &args.pin_path)? {
         tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
@@ -82,16 +84,12 @@ pub async fn run(args: RunArgs) -> Result<()> {
         })
         .context("cannot start the thread for the maps")?;
     let (line, line_watch) = watch::channel(Line::default());
-    let (save, to_save) = watch::channel(last_good.commit);
-    let (known, saving) = (Arc::new(Mutex::new(last_good.clone())), Arc::new(Mutex::new(())));
-    let client = Client {
-        endpoint,
-        machine: machine(&node, &last_good),
-        last_good: Arc::clone(&known),
-        worker: worker.clone(),
-        line,
-        save,
-    };
+    let (save, to_save) = mpsc::channel();
+    let saver = thread::Builder::new()
+        .name("last-good".to_owned())
+        .spawn(move || saver::run(&last_good, &to_save))
+        .context("cannot start the thread for the last good state")?;
+    let client = Client { endpoint, machine, commit, worker: worker.clone(), line, save };
     let context = Context {
         node: node.clone(),
         pin_path: args.pin_path.clone(),
@@ -103,7 +101,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let events = ring::open(&args.pin_path)?;
     tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
-    let disk = Disk { known, saving, directory: args.state_dir.clone() };
     let mut tasks = tokio::task::JoinSet::new();
     let control = client.run(random01);
     tasks.spawn(async move {
@@ -111,7 +108,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
         "the thread for the maps has ended".to_owned()
     });
     tasks.spawn(async move { ring::run(events).await.to_string() });
-    tasks.spawn(save_changes(to_save, disk.clone()));
     tasks.spawn(async move {
         match axum::serve(listener, router(context)).await {
             Ok(()) => "the HTTP server has ended".to_owned(),
@@ -132,7 +128,9 @@ pub async fn run(args: RunArgs) -> Result<()> {
     if thread.join().is_err() {
         bail!("the thread for the maps has panicked");
     }
-    disk.save()?;
+    if saver.join().is_err() {
+        bail!("the thread for the last good state has panicked");
+    }
     match fault {
         Some(fault) => bail!("{fault}"),
         None => Ok(()),
@@ -169,43 +167,46 @@ async fn attached(pin_path: PathBuf) -> String {
 
 /// Puts the state on disk into the world and, unless the maps hold something else, into the
 /// maps. The control plane then sends only what has changed since.
-fn restore(reconciler: &mut Reconciler<KernelMaps>, state_dir: &Path) -> Result<LastGood> {
-    let state = match LastGood::load(state_dir) {
-        Ok(Some(state)) => state,
-        Ok(None) => return Ok(LastGood::default()),
-        Err(error) => {
-            tracing::warn!("{error}");
-            return Ok(LastGood::default());
-        }
-    };
+fn restore(
+    reconciler: &mut Reconciler<KernelMaps>,
+    last_good: &LastGood,
+    nothing_known: DeltaClient,
+) -> Result<DeltaClient> {
+    let on_disk = last_good.held()?;
+    if on_disk.commit == 0 {
+        return Ok(nothing_known);
+    }
+    let mut machine = nothing_known.clone();
     let mut changes = Vec::new();
-    for (type_url, resources) in &state.resources {
-        let Some(kind) = kind_of(type_url) else { continue };
-        for (name, (_, body)) in resources {
-            match mesh_api::convert::from_resource(kind, name, body) {
-                Ok(object) => changes.push(crate::world::Change::Put(object)),
-                Err(error) => {
-                    // Without it the copy is not what its versions promise.
-                    tracing::warn!("the last good state is not used: {error}");
-                    return Ok(LastGood::default());
-                }
-            }
+    let mut invalid = None;
+    last_good.each(|type_url, name, version, body| {
+        machine.restore([(type_url, name, version)]);
+        let Some(kind) = kind_of(type_url) else { return };
+        match mesh_api::convert::from_resource(kind, name, body) {
+            Ok(object) => changes.push(crate::world::Change::Put(object)),
+            Err(error) => invalid = Some(error),
         }
+    })?;
+    if let Some(error) = invalid {
+        // Without it the copy is not what its versions promise.
+        tracing::warn!("the last good state is not used: {error}");
+        last_good.clear()?;
+        return Ok(nothing_known);
     }
     reconciler.change(changes);
     let held = reconciler.maps().held()?;
-    if held.commit > state.commit {
+    if held.commit > on_disk.commit {
         tracing::info!(
             held = held.revision,
-            on_disk = state.revision,
+            on_disk = on_disk.revision,
             "the maps are newer than the copy on disk and stay until the control plane answers"
         );
     } else {
         let writes = reconciler.install(stamp())?.writes;
-        reconciler.set_held(Held { revision: state.revision, commit: state.commit })?;
-        tracing::info!(revision = state.revision, writes, "restored the last good state");
+        reconciler.set_held(on_disk)?;
+        tracing::info!(revision = on_disk.revision, writes, "restored the last good state");
     }
-    Ok(state)
+    Ok(machine)
 }
 
 fn warn_of_other_sizes(reconciler: &Reconciler<KernelMaps>, args: &RunArgs) {
@@ -218,37 +219,6 @@ fn warn_of_other_sizes(reconciler: &Reconciler<KernelMaps>, args: &RunArgs) {
              the next start makes new ones"
         );
     }
-}
-
-/// The copy of what is known on disk.
-#[derive(Clone)]
-struct Disk {
-    known: Arc<Mutex<LastGood>>,
-    /// Held while writing: there is one temporary file.
-    saving: Arc<Mutex<()>>,
-    directory: PathBuf,
-}
-
-impl Disk {
-    fn save(&self) -> Result<(), CacheError> {
-        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = lock(&self.known).clone();
-        if state.commit == 0 { Ok(()) } else { state.save(&self.directory) }
-    }
-}
-
-/// Writes the newest state, at most once an interval.
-async fn save_changes(mut commits: watch::Receiver<u64>, disk: Disk) -> String {
-    while commits.changed().await.is_ok() {
-        let disk = disk.clone();
-        match tokio::task::spawn_blocking(move || disk.save()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!("the last good state is not saved: {error}"),
-            Err(error) => tracing::error!("the last good state is not saved: {error}"),
-        }
-        tokio::time::sleep(SAVE_INTERVAL).await;
-    }
-    "the line to the control plane has ended".to_owned()
 }
 
 fn node_name(given: Option<String>) -> Result<String> {

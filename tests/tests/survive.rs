@@ -118,7 +118,7 @@ fn restart_keeps_every_index_and_a_new_service_moves_none() -> anyhow::Result<()
 
 /// The agent writes its last-good state at most once a second.
 fn wait_for_copy_on_disk(bed: &Testbed) -> anyhow::Result<()> {
-    let path = bed.node.scratch().join("state").join("last-good");
+    let path = bed.node.scratch().join("state").join("last-good.redb");
     eventually(|| {
         let copy = std::fs::read(&path).unwrap_or_default();
         let holds = |name: &[u8]| copy.windows(name.len()).any(|bytes| bytes == name);

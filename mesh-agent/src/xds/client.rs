@@ -1,7 +1,7 @@
 //! Talks to the control plane: connects, with backoff; hands complete batches to the worker;
 //! answers when the maps hold them. All decisions are in `mesh_xds::client` and `batch`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use mesh_api::resource;
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::batch::Batch;
-use super::cache::LastGood;
+use super::last_good::Changes;
 use crate::maps::Held;
 use crate::worker::Worker;
 
@@ -40,14 +40,14 @@ pub struct Client {
     pub endpoint: Endpoint,
     /// The protocol.
     pub machine: DeltaClient,
-    /// What is known, shared with whoever saves it.
-    pub last_good: Arc<Mutex<LastGood>>,
+    /// Number of the last update.
+    pub commit: u64,
     /// Who applies it.
     pub worker: Worker,
     /// Where to say how the line is.
     pub line: watch::Sender<Line>,
-    /// Where to say that there is something new to save: the number of the update.
-    pub save: watch::Sender<u64>,
+    /// Where to say what is new, for the copy on disk.
+    pub save: Sender<Changes>,
 }
 
 /// Why a stream ended.
@@ -67,16 +67,11 @@ enum StreamError {
     Worker,
 }
 
-/// The node's identity in the protocol.
+/// A machine that knows nothing yet.
 #[must_use]
-pub fn machine(node: &str, last_good: &LastGood) -> DeltaClient {
+pub fn machine(node: &str) -> DeltaClient {
     let node = NodeInfo { id: node.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut machine = DeltaClient::new(node, &resource::AGENT_TYPES);
-    machine.restore(last_good.resources.iter().flat_map(|(type_url, resources)| {
-        let versions = resources.iter();
-        versions.map(move |(name, (version, _))| (type_url, name.clone(), version.clone()))
-    }));
-    machine
+    DeltaClient::new(node, &resource::AGENT_TYPES)
 }
 
 impl Client {
@@ -168,8 +163,8 @@ impl Client {
     ) -> Result<(), StreamError> {
         let changes = batch.take_changes();
         let count = changes.len();
-        let commit = lock(&self.last_good).commit.saturating_add(1).max(unix_ms());
-        let held = Held { revision, commit };
+        self.commit = self.commit.saturating_add(1).max(unix_ms());
+        let held = Held { revision, commit: self.commit };
         let outcome =
             self.worker.update(changes, held).await.map_err(|_gone| StreamError::Worker)?;
         // From the first message of the push; `bench scale` reads this line.
@@ -177,14 +172,10 @@ impl Client {
         tracing::info!(revision, changes = count, took_us, "applied");
         // Known before it is answered: should the stream break now, the next one claims what the
         // world has.
-        let answers = {
-            let mut known = lock(&self.last_good);
-            let mut answers = batch.answer(&mut self.machine, &known, &outcome);
-            let accepted = std::mem::take(&mut answers.accepted);
-            known.update(held, accepted, std::mem::take(&mut answers.removed));
-            answers
-        };
-        self.save.send_replace(commit);
+        let answers = batch.answer(&mut self.machine, &outcome);
+        if self.save.send(Changes::new(held, answers.accepted, answers.removed)).is_err() {
+            tracing::error!("the last good state is no longer saved: its thread has ended");
+        }
         let live = outcome.rejections.is_empty() && outcome.error.is_none();
         self.line.send_modify(|line| {
             line.synced |= outcome.error.is_none();
@@ -197,11 +188,6 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// The state, also after a panic elsewhere: every update leaves it whole.
-pub fn lock(state: &Mutex<LastGood>) -> MutexGuard<'_, LastGood> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix_ms() -> u64 {

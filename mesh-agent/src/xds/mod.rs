@@ -1,6 +1,7 @@
-//! The line to the control plane: `batch` collects a push until it is complete, `cache` keeps
+//! The line to the control plane: `batch` collects a push until it is complete, `last_good` keeps
 //! the last good one on disk, `client` does the talking.
 
 pub mod batch;
-pub mod cache;
 pub mod client;
+pub mod last_good;
+pub mod saver;

@@ -16,7 +16,6 @@ use mesh_xds::client::{DeltaClient, Push, Received};
 
 use crate::compile::Rejection;
 use crate::world::Change;
-use crate::xds::cache::LastGood;
 
 /// Responses that belong together.
 #[derive(Debug, Default)]
@@ -79,10 +78,10 @@ impl Batch {
 
     /// Answers every response. A resource that is valid is accepted as a fact: it is in the
     /// world, on disk, and claimed on the next stream. One that is not is rejected by name, and
-    /// what was known of it stays. The revision is accepted only if all facts are live in the
+    /// what was known of it stays, so that the control plane corrects it on the next stream. The revision is accepted only if all facts are live in the
     /// maps; otherwise its rejection names each that is not, and why.
     #[must_use]
-    pub fn answer(self, client: &mut DeltaClient, known: &LastGood, outcome: &Outcome) -> Answers {
+    pub fn answer(self, client: &mut DeltaClient, outcome: &Outcome) -> Answers {
         let Self { pushes, changes: _, invalid } = self;
         let mut answers =
             Answers { requests: Vec::new(), accepted: Vec::new(), removed: Vec::new() };
@@ -107,13 +106,6 @@ impl Batch {
                 client.nack(&push, &rejected)
             });
             let Push { type_url, added, removed, .. } = push;
-            for (name, _) in &rejected {
-                // The world still has the form that was valid: claim that one, so that the
-                // control plane corrects it, or removes it, on the next stream.
-                if let Some(version) = known.version(&type_url, name) {
-                    client.restore([(type_url.as_str(), name.as_str(), version)]);
-                }
-            }
             let names: BTreeSet<&str> = rejected.iter().map(|(name, _)| name.as_str()).collect();
             let good = added.into_iter().filter(|received| !names.contains(received.name.as_str()));
             answers.accepted.extend(good.map(|received| (type_url.clone(), received)));

@@ -84,7 +84,7 @@ fn what_is_invalid_is_rejected_by_name_and_the_rest_is_applied() {
         ],
     );
     assert_eq!(batch.take_changes().len(), 2);
-    let answers = batch.answer(&mut client, &LastGood::default(), &Outcome::default());
+    let answers = batch.answer(&mut client, &Outcome::default());
     let nacks = nacks(&answers);
     assert!(nacks[0].contains("default/bad"), "{nacks:?}");
     assert_eq!(nacks[1], "");
@@ -106,7 +106,7 @@ fn what_does_not_fit_is_rejected_whenever_it_arrived() {
         }],
         error: None,
     };
-    let nacks = nacks(&batch.answer(&mut client, &LastGood::default(), &outcome));
+    let nacks = nacks(&batch.answer(&mut client, &outcome));
     assert!(nacks[0].contains("default/earlier: slots are used up"), "{nacks:?}");
 }
 
@@ -116,7 +116,7 @@ fn when_the_maps_cannot_be_written_the_facts_are_kept_and_the_revision_is_not_li
     let responses = vec![response(resource::SERVICE, "s", &[good_service()]), revision()];
     let batch = collect(&mut client, responses);
     let outcome = Outcome { error: Some("the map is full".to_owned()), ..Outcome::default() };
-    let answers = batch.answer(&mut client, &LastGood::default(), &outcome);
+    let answers = batch.answer(&mut client, &outcome);
     assert_eq!(answers.accepted.len(), 1);
     let nacks = nacks(&answers);
     assert_eq!(nacks[0], "");
@@ -132,12 +132,10 @@ fn of_what_became_invalid_the_valid_form_is_claimed() {
     let valid = resource::version_of(&body);
     let first =
         collect(&mut client, vec![response(resource::SERVICE, "1", &[(name, body)]), revision()]);
-    let answers = first.answer(&mut client, &LastGood::default(), &Outcome::default());
-    let mut known = LastGood::default();
-    known.update(crate::maps::Held::default(), answers.accepted, answers.removed);
+    let _accepted = first.answer(&mut client, &Outcome::default());
     let broken = response(resource::SERVICE, "2", &[(name, b"\xff".to_vec())]);
     let second = collect(&mut client, vec![broken, revision()]);
-    let answers = second.answer(&mut client, &known, &Outcome::default());
+    let answers = second.answer(&mut client, &Outcome::default());
     assert!(nacks(&answers)[0].contains(name));
     let claimed = client.known().find(|(_, known, _)| *known == name).map(|(_, _, v)| v.to_owned());
     assert_eq!(claimed, Some(valid));
@@ -156,7 +154,7 @@ proptest! {
         let mut batch = Batch::default();
         if let Ok(push) = client.on_response(hostile) {
             batch.add(push);
-            let answers = batch.answer(&mut client, &LastGood::default(), &Outcome::default());
+            let answers = batch.answer(&mut client, &Outcome::default());
             prop_assert_eq!(answers.requests.len(), 1);
         }
     }

@@ -151,8 +151,8 @@ impl Subscription {
             return Due::default();
         }
         let mut due = Due::default();
-        let mut held = self.held().peekable();
-        let mut wanted = self.wanted(target).peekable();
+        let (held, wanted) = self.compared(target, everything);
+        let (mut held, mut wanted) = (held.peekable(), wanted.peekable());
         loop {
             let order = match (held.peek(), wanted.peek()) {
                 (None, None) => break,
@@ -175,7 +175,7 @@ impl Subscription {
         let absent: Vec<String> = self
             .demanded
             .iter()
-            .filter(|name| !target.contains_key(*name) && due.removed.binary_search(name).is_err())
+            .filter(|name| !target.contains_key(name) && due.removed.binary_search(name).is_err())
             .cloned()
             .collect();
         due.removed.extend(absent);
@@ -199,8 +199,27 @@ impl Subscription {
         }
     }
 
+    /// What the client holds and what it wants, in order. Whoever wants everything and has had it
+    /// before differs only where the two versions of the index do.
+    fn compared<'s>(
+        &'s self,
+        target: &'s Arc<Resources>,
+        everything: bool,
+    ) -> (Versions<'s>, Selection<'s>) {
+        match &self.held {
+            Held::Sent { resources, all: true }
+                if self.wildcard && self.demanded.is_empty() && !everything =>
+            {
+                let held = resources.apart_from(target);
+                let held = held.map(|(name, resource)| (name, resource.version.as_str()));
+                (Box::new(held), Box::new(target.apart_from(resources)))
+            }
+            Held::Claimed(_) | Held::Sent { .. } => (self.held(), self.wanted(target)),
+        }
+    }
+
     /// Names and versions that the client holds, in order.
-    fn held(&self) -> Box<dyn Iterator<Item = (&str, &str)> + '_> {
+    fn held(&self) -> Versions<'_> {
         match &self.held {
             Held::Claimed(claimed) => Box::new(
                 claimed
@@ -221,7 +240,7 @@ impl Subscription {
 
     fn select<'s>(&'s self, resources: &'s Resources, all: bool) -> Selection<'s> {
         if all {
-            Box::new(resources.iter().map(|(name, r)| (name.as_str(), r)))
+            Box::new(resources.iter())
         } else {
             Box::new(
                 self.names.iter().filter_map(|name| Some((name.as_str(), resources.get(name)?))),
@@ -230,5 +249,7 @@ impl Subscription {
     }
 }
 
+/// Names and versions, in order of the names.
+type Versions<'s> = Box<dyn Iterator<Item = (&'s str, &'s str)> + 's>;
 /// Some resources of an index, in order of their names.
 type Selection<'s> = Box<dyn Iterator<Item = (&'s str, &'s Arc<Resource>)> + 's>;

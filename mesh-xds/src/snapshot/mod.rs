@@ -1,16 +1,16 @@
 //! What a server serves at one moment: an immutable tree of resources behind `Arc`s. A change
-//! copies one type's index, shares every unchanged body and all other types, and a comparison
-//! of two snapshots skips whatever they share.
+//! copies a part of one type's index, shares every unchanged body and all other types, and a
+//! comparison of two snapshots skips whatever they share.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mesh_api::resource::version_of;
 
+mod resources;
 #[cfg(test)]
 mod tests;
 
-/// The resources of one type by name.
-pub type Resources = BTreeMap<String, Arc<Resource>>;
+pub use resources::Resources;
 
 /// One resource, ready to be sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,15 +107,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Add or replace a resource. The type's index is copied if another snapshot shares it.
+    /// Add or replace a resource.
     #[must_use]
     pub fn insert(
         mut self,
         type_url: &str,
-        name: impl Into<String>,
+        name: impl AsRef<str>,
         resource: impl Into<Arc<Resource>>,
     ) -> Self {
-        Arc::make_mut(self.type_mut(type_url)).insert(name.into(), resource.into());
+        Arc::make_mut(self.type_mut(type_url)).insert(name.as_ref(), resource.into());
         self
     }
 

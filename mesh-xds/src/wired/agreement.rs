@@ -32,7 +32,7 @@ impl Network {
         for type_url in [A, B] {
             let resources = self.latest.resources(type_url).into_iter();
             for (name, resource) in resources.flat_map(|resources| resources.iter()) {
-                let version = known.get(&(type_url, name.as_str())).copied();
+                let version = known.get(&(type_url, name)).copied();
                 let newest = Some(resource.version.as_str());
                 if !self.covers(type_url, name) {
                     assert_eq!(version, None);
@@ -83,7 +83,7 @@ impl Network {
                     _ => is_bad(resource),
                 };
                 if refuses_it && self.covers(type_url, name) {
-                    refuses.push((type_url, name.as_str()));
+                    refuses.push((type_url, name));
                 }
             }
         }

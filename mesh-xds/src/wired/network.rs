@@ -91,7 +91,7 @@ impl Network {
         for type_url in self.latest.types() {
             for (name, resource) in self.latest.resources(type_url).unwrap().iter() {
                 let copy = Resource::from_body(resource.body.to_vec());
-                next = next.insert(type_url, name.clone(), copy);
+                next = next.insert(type_url, name, copy);
             }
         }
         self.latest = Arc::new(next.build());

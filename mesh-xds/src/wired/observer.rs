@@ -110,7 +110,7 @@ impl Observer {
                 .into_iter()
                 .flat_map(|resources| resources.iter())
                 .filter(|(name, _)| account.covers(name))
-                .map(|(name, resource)| (name.clone(), resource.version.clone()))
+                .map(|(name, resource)| (name.to_owned(), resource.version.clone()))
                 .collect();
             // A claim outside the subscription is nobody's business.
             let told = account.told.iter().filter(|(name, _)| account.covers(name));

@@ -48,7 +48,7 @@ fn a_reconnected_client_with_everything_gets_only_the_commit() {
         let mut first = request(type_url, &[WILDCARD], &[]);
         let known = one.resources(type_url).unwrap().iter();
         first.initial_resource_versions =
-            known.map(|(name, r)| (name.clone(), r.version.clone())).collect();
+            known.map(|(name, r)| (name.to_owned(), r.version.clone())).collect();
         sent.extend(stream.on_request(first, &one).unwrap());
     }
     assert_eq!(show(&sent), ["a", "commit +revision"]);

@@ -8,8 +8,8 @@ pub(super) fn from_wire(fields: &mut Fields, spec: &wire::LoadBalancer) -> LoadB
     let policy = policy(fields, spec.policy);
     let hash_key = hash_key(fields, spec.hash_key);
     if hash_key.is_some() && policy.is_some_and(|policy| policy != Policy::Maglev) {
-        let message = "only policy: Maglev hashes: use it, or remove this field";
-        fields.invalid("spec.loadBalancer.hashKey", message);
+        let message = "hashKey is only for Maglev: use that policy, or remove hashKey";
+        fields.invalid("spec.loadBalancer.policy", message);
     }
     let locality = spec.locality.and_then(|spec| locality(fields, spec));
     LoadBalancer {

@@ -211,7 +211,10 @@ fn a_load_balancer_has_policy_key_and_locality() {
     let near = LocalityPolicy { mode: LocalityMode::PreferLocal, scope: LocalityScope::Node };
     assert_eq!(read("locality: {mode: PreferLocal}").locality, Some(near));
     for (spec, said) in [
-        ("hashKey: Workload", "hashKey: only policy: Maglev hashes: use it, or remove this field"),
+        (
+            "hashKey: Workload",
+            "policy: hashKey is only for Maglev: use that policy, or remove hashKey",
+        ),
         ("locality: {scope: Zone}", "locality.mode: required: PreferLocal or Strict"),
         (
             "policy: Maglev, hashKey: SourceIP",

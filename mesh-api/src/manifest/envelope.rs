@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::de::{Finding, read as read_node, shorten, unknown_field};
+use super::holds::holds;
 use super::located::{Located, problem};
 use super::problem::{Problem, Problems};
 use super::tree::{Entry, Node, Value};
@@ -54,23 +55,30 @@ fn object(file: &Arc<str>, root: Node) -> Result<Located, Problems> {
     }
     let kind = report.kind(&mut problems);
     report.name(kind);
-    let metadata = report.metadata(&mut problems);
+    let (metadata, mut findings) = report.metadata();
     report.api_version(&mut problems);
     report.unknown(&mut problems, &FIELDS);
-    let spec = kind.and_then(|kind| report.spec(&mut problems, kind));
+    let (spec, more) = kind.map_or((None, Vec::new()), |kind| report.spec(kind));
+    findings.extend(more);
+    // Without a spec there is nothing to check, and that has been found already.
+    let checked = spec.map(|spec| {
+        let object = wire::Object { metadata: Some(metadata), spec: Some(spec) };
+        (Object::try_from(object.clone()).map(|valid| valid.reference()), object)
+    });
+    if let Some((Err(violations), _)) = &checked {
+        let real = violations.iter().filter(|error| holds(&root, &findings, error));
+        let real = real.map(|error| report.problem(&error.field, error.message.clone()));
+        problems.extend(Problems::from(real.collect::<Vec<_>>()));
+    }
+    problems.extend(report.findings(findings));
     problems.tidy(MAX_PROBLEMS);
-    let object = wire::Object { metadata: Some(metadata), spec: problems.into_result(spec)? };
-    let reference = match Object::try_from(object.clone()) {
-        Ok(valid) => valid.reference(),
-        Err(violations) => {
-            let found =
-                violations.into_iter().map(|error| report.problem(&error.field, error.message));
-            let mut problems = Problems::from(found.collect::<Vec<_>>());
-            problems.tidy(MAX_PROBLEMS);
-            return Err(problems);
+    match (problems.into_result(()), checked) {
+        (Ok(()), Some((Ok(reference), object))) => {
+            Ok(Located { file: Arc::clone(file), root, object, reference })
         }
-    };
-    Ok(Located { file: Arc::clone(file), root, object, reference })
+        (Ok(()), _) => Err(report.problem("", "cannot be read").into()),
+        (Err(problems), _) => Err(problems),
+    }
 }
 
 /// The document under examination, and what it is called in problems.
@@ -95,7 +103,7 @@ impl<'t> Report<'t> {
     }
 
     fn finding(&self, finding: Finding) -> Problem {
-        let Finding { at, field, message } = finding;
+        let Finding { at, field, message, unknown: _ } = finding;
         Problem {
             file: self.file.to_owned(),
             line: at.line,
@@ -143,35 +151,46 @@ impl<'t> Report<'t> {
         kind
     }
 
-    fn metadata(&self, problems: &mut Problems) -> wire::Metadata {
-        let mut metadata = wire::Metadata::default();
-        if let Some(entry) = self.root.get("metadata") {
-            match read_node(&entry.node, "metadata", LIMIT) {
-                Ok(read) => metadata = read,
-                Err(findings) => problems.extend(self.findings(findings)),
-            }
-        } else {
-            problems.push(self.problem("metadata", "required: a mapping with name"));
-        }
+    fn metadata(&self) -> (wire::Metadata, Vec<Finding>) {
+        let (metadata, findings) = match self.root.get("metadata") {
+            Some(entry) => read_node(&entry.node, "metadata", LIMIT),
+            None => (None, vec![self.missing("metadata", "required: a mapping with name")]),
+        };
+        let mut metadata: wire::Metadata = metadata.unwrap_or_default();
         if metadata.namespace.is_empty() {
             DEFAULT_NAMESPACE.clone_into(&mut metadata.namespace);
         }
-        metadata
+        (metadata, findings)
     }
 
-    fn spec(&self, problems: &mut Problems, kind: Kind) -> Option<wire::object::Spec> {
+    /// What can be read of the spec, and what is wrong with the rest.
+    fn spec(&self, kind: Kind) -> (Option<wire::object::Spec>, Vec<Finding>) {
         let Some(Entry { node, .. }) = self.root.get("spec") else {
-            problems.push(self.problem("spec", "required"));
-            return None;
+            return (None, vec![self.missing("spec", "required")]);
         };
-        let spec = match kind {
-            Kind::Service => read_node(node, "spec", LIMIT).map(wire::object::Spec::Service),
-            Kind::Endpoint => read_node(node, "spec", LIMIT).map(wire::object::Spec::Endpoint),
-            Kind::ServiceConfig => {
-                read_node(node, "spec", LIMIT).map(wire::object::Spec::ServiceConfig)
+        match kind {
+            Kind::Service => {
+                let (spec, findings) = read_node(node, "spec", LIMIT);
+                (spec.map(wire::object::Spec::Service), findings)
             }
-        };
-        spec.map_err(|findings| problems.extend(self.findings(findings))).ok()
+            Kind::Endpoint => {
+                let (spec, findings) = read_node(node, "spec", LIMIT);
+                (spec.map(wire::object::Spec::Endpoint), findings)
+            }
+            Kind::ServiceConfig => {
+                let (spec, findings) = read_node(node, "spec", LIMIT);
+                (spec.map(wire::object::Spec::ServiceConfig), findings)
+            }
+        }
+    }
+
+    fn missing(&self, field: &str, message: &str) -> Finding {
+        Finding {
+            at: self.root.at,
+            field: field.to_owned(),
+            message: message.to_owned(),
+            unknown: false,
+        }
     }
 
     fn unknown(&self, problems: &mut Problems, fields: &[&str]) {
@@ -184,6 +203,7 @@ impl<'t> Report<'t> {
                     at: entry.at,
                     field: shorten(&entry.key),
                     message: unknown_field(&entry.key, fields),
+                    unknown: true,
                 }));
             }
         }

@@ -84,6 +84,16 @@ pub(super) fn problem(
 /// Where the longest prefix of `field` that exists is: the key of a list or mapping, the value
 /// of anything else.
 pub(super) fn locate(root: &Node, field: &str) -> Position {
+    walk(root, field).0
+}
+
+/// Whether the manifest has this very field.
+pub(super) fn has(root: &Node, field: &str) -> bool {
+    walk(root, field).1.is_empty()
+}
+
+/// Where the longest prefix of `field` that exists is, and the rest.
+fn walk<'f>(root: &Node, field: &'f str) -> (Position, &'f str) {
     let mut at = root.at;
     let mut node = root;
     let mut rest = field;
@@ -92,7 +102,7 @@ pub(super) fn locate(root: &Node, field: &str) -> Position {
         node = child;
         rest = after;
     }
-    at
+    (at, rest)
 }
 
 /// Takes one step of a path like `spec.ports[0].port`. Keys may hold dots themselves, as those

@@ -16,6 +16,7 @@ mod check;
 mod de;
 pub mod duration;
 mod envelope;
+mod holds;
 mod located;
 mod problem;
 #[cfg(test)]

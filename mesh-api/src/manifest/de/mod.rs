@@ -19,32 +19,33 @@ pub(in crate::manifest) struct Finding {
     pub(in crate::manifest) at: Position,
     pub(in crate::manifest) field: String,
     pub(in crate::manifest) message: String,
+    /// Whether it is a field that there is not.
+    pub(in crate::manifest) unknown: bool,
 }
 
-/// Reads `node`, which the manifest has at `field`; or all that is wrong with it, up to about
-/// `limit` findings.
+/// Reads `node`, which the manifest has at `field`: what can be read of it, and all that is wrong
+/// with the rest, up to about `limit` findings.
 pub(in crate::manifest) fn read<T: DeserializeOwned>(
     node: &Node,
     field: &'static str,
     limit: usize,
-) -> Result<T, Vec<Finding>> {
+) -> (Option<T>, Vec<Finding>) {
     let notes = Notes { limit, findings: RefCell::default(), bad: RefCell::default() };
     let path = Path { parent: None, step: Step::Key(field) };
     let reader = Reader { node, path: &path, notes: &notes };
-    loop {
+    let value = loop {
         match T::deserialize(reader) {
-            Ok(value) if notes.findings.borrow().is_empty() => return Ok(value),
-            Ok(_) => break,
+            Ok(value) => break Some(value),
             Err(error) if !error.noted => {
                 reader.note(error.message);
-                break;
+                break None;
             }
-            Err(_) if notes.is_full() => break,
+            Err(_) if notes.is_full() => break None,
             // What failed is left out of the next round.
             Err(_) => {}
         }
-    }
-    Err(notes.findings.into_inner())
+    };
+    (value, notes.findings.into_inner())
 }
 
 /// A value of the manifest as an error message shows it.
@@ -103,15 +104,16 @@ struct Reader<'t, 'p> {
 impl<'t> Reader<'t, '_> {
     /// Notes what is wrong with this node, which is left out from now on.
     fn note(&self, message: String) {
-        self.note_at(self.node.at, message);
+        self.note_at(self.node.at, message, false);
     }
 
-    fn note_at(&self, at: Position, message: String) {
+    fn note_at(&self, at: Position, message: String, unknown: bool) {
         self.notes.bad.borrow_mut().push(self.node);
         self.notes.findings.borrow_mut().push(Finding {
             at,
             field: self.path.to_string(),
             message,
+            unknown,
         });
     }
 
@@ -149,7 +151,7 @@ impl<'t> Reader<'t, '_> {
         for entry in entries.iter().filter(|entry| !known(entry)) {
             if !self.notes.is_full() && !self.notes.is_bad(&entry.node) {
                 self.below(&entry.node, Step::Key(&entry.key), |reader| {
-                    reader.note_at(entry.at, unknown_field(&entry.key, fields));
+                    reader.note_at(entry.at, unknown_field(&entry.key, fields), true);
                 });
             }
         }

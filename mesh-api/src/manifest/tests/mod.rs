@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod hostile;
+mod mixed;
 mod positions;
 mod round_trip;
 

@@ -14,6 +14,10 @@ pub mod violation;
 pub mod wire;
 mod wire_serde;
 
+/// Most objects in one request that changes objects: a request is one transaction, and holds up
+/// all others meanwhile. Refused before they are sent, too.
+pub const MAX_BATCH: usize = 10_000;
+
 /// Largest message that the control plane accepts and that its clients must accept, bytes.
 /// Requests beyond it are refused before they are sent.
 pub const MAX_MESSAGE: usize = 32 << 20;

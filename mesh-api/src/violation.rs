@@ -53,6 +53,28 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What a person should know of an object that is stored all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which object; `None` for a last one that sums up those that are left out.
+    pub object: Option<ObjectRef>,
+    /// Position of the object in the request, from 0.
+    pub index: usize,
+    /// Path of the field, as in `spec.vips[1]`; empty where there is no object.
+    pub field: String,
+    /// What does not work, and until when.
+    pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.object {
+            Some(object) => write!(f, "{object}: {}: {}", self.field, self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
 /// A violation before it is known which object of which request it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]

@@ -1,7 +1,7 @@
-//! Violations: model ⇄ wire.
+//! Violations and warnings: model ⇄ wire.
 
 use crate::model::ObjectRef;
-use crate::violation::{Reason, Violation};
+use crate::violation::{Reason, Violation, Warning};
 use crate::wire;
 
 impl From<&Violation> for wire::Violation {
@@ -40,6 +40,28 @@ impl From<&wire::Violation> for Violation {
             field: violation.field.clone(),
             message: violation.message.clone(),
             reason,
+        }
+    }
+}
+
+impl From<&Warning> for wire::Warning {
+    fn from(warning: &Warning) -> Self {
+        Self {
+            object: warning.object.as_ref().map(Into::into),
+            index: u32::try_from(warning.index).unwrap_or(u32::MAX),
+            field: warning.field.clone(),
+            message: warning.message.clone(),
+        }
+    }
+}
+
+impl From<&wire::Warning> for Warning {
+    fn from(warning: &wire::Warning) -> Self {
+        Self {
+            object: warning.object.as_ref().and_then(|object| ObjectRef::try_from(object).ok()),
+            index: usize::try_from(warning.index).unwrap_or(usize::MAX),
+            field: warning.field.clone(),
+            message: warning.message.clone(),
         }
     }
 }

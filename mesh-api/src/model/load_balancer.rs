@@ -79,3 +79,15 @@ pub enum LocalityScope {
     /// The same region: node, zone and region are one level.
     Region,
 }
+
+impl LocalityScope {
+    /// The name used in manifests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "Node",
+            Self::Zone => "Zone",
+            Self::Region => "Region",
+        }
+    }
+}

@@ -133,7 +133,12 @@ pub(super) fn apply_response(done: &Done, dry_run: bool) -> wire::ApplyResponse 
     wire::ApplyResponse {
         revision: done.revision,
         results: outcomes.map(|outcome| result(outcome, dry_run)).collect(),
+        warnings: warnings(done),
     }
+}
+
+pub(super) fn warnings(done: &Done) -> Vec<wire::Warning> {
+    done.warnings.iter().map(Into::into).collect()
 }
 
 pub(super) fn delete_response(done: &Done) -> wire::DeleteResponse {

@@ -66,7 +66,11 @@ impl Api {
         let done = if dry_run {
             let world = self.world();
             let plan = validate::plan(&world, &batch).map_err(WriteError::from);
-            plan.map(|plan| Done { revision: world.revision(), outcomes: plan.outcomes })
+            plan.map(|plan| Done {
+                revision: world.revision(),
+                outcomes: plan.outcomes,
+                warnings: plan.warnings,
+            })
         } else {
             self.writer.write(batch).await
         };
@@ -224,6 +228,7 @@ impl Control for Api {
         Ok(Response::new(wire::RegisterResponse {
             revision: done.revision,
             ttl_ms: ttl.map_or(0, convert::milliseconds),
+            warnings: convert::warnings(&done),
         }))
     }
 

@@ -6,17 +6,16 @@ mod conflicts;
 mod references;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use mesh_api::MAX_BATCH;
 use mesh_api::model::{Object, ObjectRef};
-use mesh_api::violation::{Reason, Violation};
+use mesh_api::violation::{Reason, Violation, Warning};
 
 use crate::world::{Stored, World};
-
-/// Most objects in one batch: a batch is one transaction, and holds up all others meanwhile.
-pub const MAX_BATCH: usize = 10_000;
 
 /// What to do with one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +125,8 @@ pub struct Plan {
     pub world: World,
     /// One for each change, in order.
     pub outcomes: Vec<Outcome>,
+    /// What does not work yet, though it is stored; in the order of the changes.
+    pub warnings: Vec<Warning>,
 }
 
 impl Plan {
@@ -167,7 +168,7 @@ pub fn plan(world: &World, batch: &Batch) -> Result<Plan, Refusal> {
     let references: Vec<ObjectRef> = batch.changes.iter().map(Change::reference).collect();
     duplicates(batch, &references, &mut found);
     let absent = stale_and_absent(world, batch, &references, &mut found);
-    let plan = apply(world, batch, references);
+    let mut plan = apply(world, batch, references);
     conflicts::check(world, &plan, batch, &mut found);
     references::check(&plan, batch, &mut found);
     if !found.is_empty() {
@@ -177,6 +178,7 @@ pub fn plan(world: &World, batch: &Batch) -> Result<Plan, Refusal> {
     if !absent.is_empty() {
         return Err(Refusal::Absent(absent));
     }
+    plan.warnings = warnings::collect(&plan, batch);
     Ok(plan)
 }
 
@@ -251,7 +253,7 @@ fn apply(world: &World, batch: &Batch, references: Vec<ObjectRef>) -> Plan {
         };
         outcomes.push(Outcome { action, before, after: next.get(&reference).cloned(), reference });
     }
-    let mut plan = Plan { world: next, outcomes };
+    let mut plan = Plan { world: next, outcomes, warnings: Vec::new() };
     if plan.changes_something() {
         plan.world.set_revision(revision);
     }

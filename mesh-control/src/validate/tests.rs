@@ -73,6 +73,27 @@ fn a_frontend_can_be_handed_over_in_one_batch() {
 }
 
 #[test]
+fn a_frontend_is_an_address_a_port_and_a_protocol() {
+    let on = |name: &str, address: &str, protocol| {
+        let Object::Service(mut it) = service(name, address, 53) else { panic!("kind") };
+        it.ports[0].protocol = protocol;
+        Object::Service(it)
+    };
+    let world = world([on("shop/dns", "10.0.0.1", Protocol::Udp)]);
+    plan(&world, &Batch::put([on("shop/tcp", "10.0.0.1", Protocol::Tcp)])).unwrap();
+    plan(&world, &Batch::put([on("shop/six", "fd00::1", Protocol::Udp)])).unwrap();
+    let Err(Refusal::Violations(found)) =
+        plan(&world, &Batch::put([on("shop/thief", "::ffff:10.0.0.1", Protocol::Udp)]))
+    else {
+        panic!("refused");
+    };
+    assert_eq!(
+        found[0].message,
+        "10.0.0.1 port 53 (spec.ports[0], UDP) already belongs to Service shop/dns"
+    );
+}
+
+#[test]
 fn two_claims_in_one_batch_are_said_once_each() {
     let batch = Batch::put([
         service("shop/a", "10.0.0.5", 80),
@@ -187,9 +208,18 @@ fn write() -> impl Strategy<Value = Write> {
         3 => services.prop_map(|(at, vip, port)| {
             Write::Put(service(&format!("shop/s-{at}"), &format!("10.0.0.{vip}"), port))
         }),
-        3 => versions.prop_map(|(at, service, version)| {
+        3 => (versions, any::<(bool, bool)>()).prop_map(|((at, service, version), (v6, near))| {
             let version = format!("v{version}");
-            Write::Put(endpoint(&format!("shop/e-{at}"), &format!("s-{service}"), &version))
+            let of = format!("s-{service}");
+            let Object::Endpoint(mut it) = endpoint(&format!("shop/e-{at}"), &of, &version) else {
+                panic!("kind");
+            };
+            if v6 {
+                it.address = "fd00::1".parse().unwrap();
+            }
+            it.node = near.then(|| "n".parse().unwrap());
+            it.locality.zone = (near && v6).then(|| "z".parse().unwrap());
+            Write::Put(Object::Endpoint(it))
         }),
         3 => (0..4_u8, rules).prop_map(|(at, rules)| {
             let text = |(service, version): (u8, u8)| (format!("s-{service}"), format!("v{version}"));
@@ -248,6 +278,7 @@ fn assert_indexed(world: &World) {
             world.versions(&service).map(|it| format!("{it:?}")).collect()
         };
         assert_eq!(versions(world), versions(&fresh));
+        assert_eq!(world.endpoints_of(&service), fresh.endpoints_of(&service));
     }
 }
 

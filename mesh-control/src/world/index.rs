@@ -1,20 +1,20 @@
-//! What the world is asked besides names: who holds a frontend, which versions a service has,
+//! What the world is asked besides names: who holds a frontend, what a service's endpoints have,
 //! who refers to a service. Kept beside the objects so that a batch costs what it changes, not
 //! what is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_api::model::{Label, Object, ObjectName, ServiceConfig};
+use mesh_api::model::{Object, ObjectName, ServiceConfig};
 use rpds::RedBlackTreeMapSync;
 
-use super::{Frontend, frontends};
+use super::{Endpoints, Frontend, frontends};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     holders: RedBlackTreeMapSync<Frontend, ObjectName>,
-    /// Service → version → number of endpoints.
-    versions: RedBlackTreeMapSync<ObjectName, Arc<BTreeMap<Option<Label>, usize>>>,
+    /// Service → what its endpoints have; absent where it has none.
+    endpoints: RedBlackTreeMapSync<ObjectName, Arc<Endpoints>>,
     /// Service → configs that name it.
     referrers: RedBlackTreeMapSync<ObjectName, Arc<BTreeSet<ObjectName>>>,
 }
@@ -24,9 +24,8 @@ impl Index {
         self.holders.get(&frontend)
     }
 
-    pub(super) fn versions(&self, service: &ObjectName) -> impl Iterator<Item = Option<&Label>> {
-        let of = self.versions.get(service).into_iter();
-        of.flat_map(|versions| versions.keys().map(Option::as_ref))
+    pub(super) fn endpoints(&self, service: &ObjectName) -> Option<&Endpoints> {
+        self.endpoints.get(service).map(|endpoints| &**endpoints)
     }
 
     pub(super) fn referrers(&self, service: &ObjectName) -> impl Iterator<Item = &ObjectName> {
@@ -42,12 +41,10 @@ impl Index {
                 }
             }
             Object::Endpoint(endpoint) => {
-                let mut versions = self.versions.get(&endpoint.service).cloned();
-                let counts = Arc::make_mut(versions.get_or_insert_default());
-                *counts.entry(endpoint.version.clone()).or_default() += 1;
-                if let Some(versions) = versions {
-                    self.versions.insert_mut(endpoint.service.clone(), versions);
-                }
+                let of = self.endpoints.get(&endpoint.service);
+                let mut endpoints = of.cloned().unwrap_or_default();
+                Arc::make_mut(&mut endpoints).add(endpoint);
+                self.endpoints.insert_mut(endpoint.service.clone(), endpoints);
             }
             Object::ServiceConfig(config) => {
                 for service in named_services(config) {
@@ -70,18 +67,14 @@ impl Index {
                 }
             }
             Object::Endpoint(endpoint) => {
-                let Some(mut versions) = self.versions.get(&endpoint.service).cloned() else {
+                let Some(mut endpoints) = self.endpoints.get(&endpoint.service).cloned() else {
                     return;
                 };
-                let counts = Arc::make_mut(&mut versions);
-                match counts.get_mut(&endpoint.version) {
-                    Some(count) if *count > 1 => *count -= 1,
-                    Some(_) | None => drop(counts.remove(&endpoint.version)),
-                }
-                if versions.is_empty() {
-                    self.versions.remove_mut(&endpoint.service);
+                Arc::make_mut(&mut endpoints).remove(endpoint);
+                if endpoints.is_empty() {
+                    self.endpoints.remove_mut(&endpoint.service);
                 } else {
-                    self.versions.insert_mut(endpoint.service.clone(), versions);
+                    self.endpoints.insert_mut(endpoint.service.clone(), endpoints);
                 }
             }
             Object::ServiceConfig(config) => {

@@ -2,11 +2,13 @@
 //! nothing and shares all it can: the writer plans on a clone and drops it when a batch is
 //! refused; readers keep the one they started with.
 
+mod endpoints;
 mod index;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use endpoints::{Endpoints, Family};
 use index::Index;
 use mesh_api::model::{Kind, Label, Name, Object, ObjectName, ObjectRef, Port, Protocol};
 use rpds::RedBlackTreeMapSync;
@@ -94,7 +96,13 @@ impl World {
 
     /// Versions of a service's endpoints; `None` stands for endpoints without one.
     pub fn versions(&self, service: &ObjectName) -> impl Iterator<Item = Option<&Label>> {
-        self.index.versions(service)
+        self.endpoints_of(service).into_iter().flat_map(Endpoints::versions)
+    }
+
+    /// What a service's endpoints have; `None` where it has none.
+    #[must_use]
+    pub fn endpoints_of(&self, service: &ObjectName) -> Option<&Endpoints> {
+        self.index.endpoints(service)
     }
 
     /// The service configs that name a service: its own, and those that send it connections.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_api::model::{Endpoint, Kind, Object, ObjectRef};
+use mesh_api::violation::Warning;
 use tokio::sync::{mpsc, oneshot};
 
 pub use publish::Publisher;
@@ -35,6 +36,8 @@ pub struct Done {
     pub revision: u64,
     /// One for each change, in order.
     pub outcomes: Vec<Outcome>,
+    /// What does not work yet, though it is stored.
+    pub warnings: Vec<Warning>,
 }
 
 /// Why a batch is not stored.
@@ -147,7 +150,11 @@ impl Writer {
                     batches.push(to_store(&plan));
                     pending = Arc::new(plan.world);
                 }
-                Done { revision: pending.revision(), outcomes: plan.outcomes }
+                Done {
+                    revision: pending.revision(),
+                    outcomes: plan.outcomes,
+                    warnings: plan.warnings,
+                }
             });
             replies.push((job.reply, result));
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::cli::{Cli, Command};
 use crate::client::Context;
@@ -60,6 +61,8 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         server: global.server,
         format: global.output,
         style: Style::detect(global.no_color),
+        timeout: global.timeout,
+        start: Instant::now(),
     };
     let result = runtime.block_on(async {
         // Ends its lease when interrupted, so it listens itself.

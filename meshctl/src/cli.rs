@@ -36,6 +36,10 @@ pub(crate) struct Global {
     /// Form of what is printed.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+    /// Longest that the command may take, the wait for nodes included; of a command that stays
+    /// (--watch, --heartbeat), each answer of the control plane.
+    #[arg(long, global = true, default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) timeout: Duration,
     /// Never print colours; so does `NO_COLOR`, and a pipe.
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
@@ -77,15 +81,16 @@ pub(crate) struct Namespace {
     pub(crate) namespace: String,
 }
 
-/// How long to wait for nodes.
+/// Whether to wait for nodes.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Return when every connected node serves the result from its kernel.
+    ///
+    /// Where no node is connected, as for some seconds after the control plane has been
+    /// restarted, wait for one. Nodes that were connected earlier are named, but not waited for.
+    /// What is not live when --timeout is over ends the command with 124; it stays stored.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
-    /// How long --wait waits.
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
-    pub(crate) timeout: Duration,
 }
 
 /// A duration as manifests write it.

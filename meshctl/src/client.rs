@@ -1,6 +1,6 @@
 //! The connection to the control plane, and what its statuses mean to the command line.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_api::violation::Violation;
 use mesh_api::wire;
@@ -15,10 +15,8 @@ use crate::output::style::Style;
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a call may take that does not wait for nodes.
-const CALL: Duration = Duration::from_secs(30);
-/// What a call may take above the time that it waits for nodes.
-const MARGIN: Duration = Duration::from_secs(5);
+/// What the answer to a wait for nodes may take above the wait: it says which are late.
+const MARGIN: Duration = Duration::from_secs(1);
 /// Largest answer: a list of 100,000 endpoints is some 20 MB.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -31,11 +29,44 @@ pub(crate) struct Context {
     pub(crate) format: Format,
     /// Colours or none.
     pub(crate) style: Style,
+    /// Longest that the command may take.
+    pub(crate) timeout: Duration,
+    /// When it began.
+    pub(crate) start: Instant,
+}
+
+/// What the time limit is on.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// On the command as a whole.
+    Until(Instant),
+    /// On each call.
+    Each(Duration),
+}
+
+impl Limit {
+    fn left(self) -> Duration {
+        match self {
+            Self::Until(end) => end.saturating_duration_since(Instant::now()),
+            Self::Each(limit) => limit,
+        }
+    }
 }
 
 impl Context {
-    /// Connects to the control plane.
+    /// Connects to the control plane, for a command that ends.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        // A timeout beyond what the clock can say is none.
+        let end = self.start.checked_add(self.timeout);
+        self.limited(end.map_or(Limit::Each(self.timeout), Limit::Until)).await
+    }
+
+    /// Connects to the control plane, for a command that stays.
+    pub(crate) async fn connect_to_stay(&self) -> Result<Client, Failure> {
+        self.limited(Limit::Each(self.timeout)).await
+    }
+
+    async fn limited(&self, limit: Limit) -> Result<Client, Failure> {
         let server = &self.server;
         let url = if server.contains("://") { server.clone() } else { format!("http://{server}") };
         if url.starts_with("https://") {
@@ -46,11 +77,17 @@ impl Context {
         let endpoint = Endpoint::from_shared(url)
             .map_err(|error| Failure::usage(format!("--server {server}: {error}")))?
             .connect_timeout(CONNECT);
-        let channel =
-            endpoint.connect().await.map_err(|error| unreachable(server, &root_cause(&error)))?;
+        // The name lookup, too, is within the limit.
+        let connecting = tokio::time::timeout(limit.left().min(CONNECT), endpoint.connect());
+        let channel = match connecting.await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(unreachable(server, &root_cause(&error))),
+            Err(_) => return Err(unreachable(server, "no connection in time")),
+        };
         Ok(Client {
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
+            limit,
         })
     }
 }
@@ -60,6 +97,7 @@ impl Context {
 pub(crate) struct Client {
     control: ControlClient<Channel>,
     server: String,
+    limit: Limit,
 }
 
 macro_rules! calls {
@@ -69,8 +107,10 @@ macro_rules! calls {
             &mut self,
             message: wire::$request,
         ) -> Result<wire::$response, Failure> {
-            let result = self.control.$name(timed(message, CALL)).await;
-            result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+            let left = self.limit.left();
+            let call = self.control.$name(timed(message, left));
+            let answer = tokio::time::timeout(left, call).await;
+            answered(&self.server, answer).map(tonic::Response::into_inner)
         }
     )+};
 }
@@ -89,17 +129,21 @@ impl Client {
         deregister: DeregisterRequest => DeleteResponse;
     }
 
-    /// Waits until the nodes serve a revision, or one rejects it, or the time is over.
+    /// Waits until the nodes serve a revision, or one rejects it, or the time is over; and says
+    /// whether it was.
     pub(crate) async fn wait_live(
         &mut self,
         revision: u64,
-        timeout: Duration,
-    ) -> Result<wire::WaitLiveResponse, Failure> {
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    ) -> Result<(wire::WaitLiveResponse, bool), Failure> {
+        let start = Instant::now();
+        let timeout_ms = u64::try_from(self.limit.left().as_millis()).unwrap_or(u64::MAX);
         let message = wire::WaitLiveRequest { revision, timeout_ms };
-        let request = timed(message, timeout.saturating_add(MARGIN));
-        let result = self.control.wait_live(request).await;
-        result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+        let limit = Duration::from_millis(timeout_ms);
+        let patience = limit.saturating_add(MARGIN);
+        let call = self.control.wait_live(timed(message, patience));
+        let answer = tokio::time::timeout(patience, call).await;
+        let response = answered(&self.server, answer)?.into_inner();
+        Ok((response, start.elapsed() >= limit))
     }
 
     /// All changes from now on, or from a revision on.
@@ -107,8 +151,9 @@ impl Client {
         &mut self,
         message: wire::WatchRequest,
     ) -> Result<tonic::Streaming<wire::WatchEvent>, Failure> {
-        let result = self.control.watch(message).await;
-        result.map(tonic::Response::into_inner).map_err(|status| self.failure(&status))
+        // Only the beginning: a watch that is quiet is no watch that hangs.
+        let answer = tokio::time::timeout(self.limit.left(), self.control.watch(message)).await;
+        answered(&self.server, answer).map(tonic::Response::into_inner)
     }
 
     /// What a status means.
@@ -121,6 +166,16 @@ fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
+}
+
+fn answered<T>(
+    server: &str,
+    answer: Result<Result<T, Status>, tokio::time::error::Elapsed>,
+) -> Result<T, Failure> {
+    match answer {
+        Ok(answer) => answer.map_err(|status| classify(server, &status)),
+        Err(_) => Err(timed_out(server)),
+    }
 }
 
 fn classify(server: &str, status: &Status) -> Failure {
@@ -163,7 +218,9 @@ fn classify(server: &str, status: &Status) -> Failure {
 }
 
 fn timed_out(server: &str) -> Failure {
-    Failure::TimedOut { message: format!("the control plane at {server} did not answer in time") }
+    Failure::TimedOut {
+        message: format!("the control plane at {server} did not answer in time (--timeout)"),
+    }
 }
 
 fn unreachable(server: &str, reason: &str) -> Failure {

@@ -43,7 +43,7 @@ impl Nodes {
     }
 
     /// Returns whether every connected node serves a revision, as soon as each has answered, or
-    /// at the timeout.
+    /// at the timeout. Where no node is connected, waits for one.
     pub async fn wait_live(&self, revision: u64, timeout: Duration) -> bool {
         let mut changed = self.changed.subscribe();
         let answered = async {

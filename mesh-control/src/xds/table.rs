@@ -40,9 +40,9 @@ pub struct NodeTable {
 /// Whether a revision has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Some connected node has neither acknowledged nor rejected it.
+    /// Some connected node has neither acknowledged nor rejected it, or no node is connected.
     Pending,
-    /// Every connected node serves it, or there is none.
+    /// Every connected node serves it, and there is one.
     Live,
     /// Every connected node has answered, and some have rejected it.
     Rejected,
@@ -149,9 +149,13 @@ impl NodeTable {
         self.nodes.values().filter(|state| state.connected).count()
     }
 
-    /// Whether every connected node has answered for a revision.
+    /// Whether every connected node has answered for a revision, and there is one.
     #[must_use]
     pub fn settled(&self, revision: u64) -> Settled {
+        // After a restart of the control plane the nodes are still to come: nobody serves it.
+        if self.connected() == 0 {
+            return Settled::Pending;
+        }
         let mut settled = Settled::Live;
         for state in self.nodes.values().filter(|state| state.connected) {
             if state.live.is_some_and(|(live, _)| live >= revision) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mesh_api::MAX_BATCH;
 use mesh_api::manifest::Located;
 use mesh_api::wire;
 
@@ -37,6 +38,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let references = located.iter().map(Located::reference);
         references.map(wire::ObjectRef::from).collect()
     };
+    if objects.len() > MAX_BATCH {
+        return Err(Failure::usage(format!(
+            "{} objects, and the control plane takes {MAX_BATCH} at once: delete them in parts, \
+             ServiceConfigs before the services that they name",
+            objects.len()
+        )));
+    }
     let mut client = context.connect().await?;
     let response = client
         .delete(wire::DeleteRequest { objects, dry_run })

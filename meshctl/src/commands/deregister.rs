@@ -5,7 +5,7 @@ use mesh_api::wire;
 use super::get::check_namespace;
 use crate::client::Context;
 use crate::failure::Failure;
-use crate::output::emit;
+use crate::output::{Format, emit, emit_results};
 use crate::target;
 
 #[derive(Debug, clap::Args)]
@@ -30,5 +30,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let request = wire::DeregisterRequest { namespace, name: reference.name.clone() };
     let response = client.deregister(request).await?;
+    if !matches!(context.format, Format::Table | Format::Wide) {
+        return emit_results(context, &response.results, response.revision, false);
+    }
     emit(&format!("endpoint/{} deregistered (revision {})\n", reference.name, response.revision))
 }

@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 
-use mesh_api::manifest::to_yaml;
+use mesh_api::manifest::{Manifest, to_yaml};
 use mesh_api::wire;
+use serde::Serialize;
 
 use crate::client::Context;
 use crate::failure::Failure;
 use crate::input;
-use crate::output::emit;
 use crate::output::style::{Style, Tone};
+use crate::output::{Format, action, emit, json, subject, warn, yaml};
 
 /// Unchanged lines around a change.
 const CONTEXT_LINES: usize = 3;
@@ -24,26 +25,63 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
-    match differences(context, &args).await {
-        Ok(text) if text.is_empty() => Ok(()),
-        Ok(text) => {
-            emit(&text)?;
-            Err(Failure::Differs)
-        }
+    match differ(context, &args).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Failure::Differs),
         // 1 is taken.
         Err(failure) if failure.exit_code() == 1 => Err(Failure::usage(failure.to_string())),
         Err(failure) => Err(failure),
     }
 }
 
-async fn differences(context: &Context, args: &Args) -> Result<String, Failure> {
+/// Prints what differs, and returns whether anything does.
+async fn differ(context: &Context, args: &Args) -> Result<bool, Failure> {
     let objects = input::read(&args.filename)?;
     let request = super::apply::request(&objects, true)?;
     let mut client = context.connect().await?;
     let response = client.apply(request).await.map_err(|failure| failure.located(&objects))?;
-    let parts: Result<Vec<_>, _> =
-        response.results.iter().map(|result| difference(result, context.style)).collect();
-    Ok(parts?.concat())
+    warn(&response.warnings, &objects);
+    let differs = |result: &&wire::Result| result.action() != wire::Action::Unchanged;
+    let results: Vec<_> = response.results.iter().filter(differs).collect();
+    let changes = || results.iter().map(|result| Change::from(*result)).collect::<Vec<_>>();
+    match context.format {
+        Format::Table | Format::Wide => {
+            let parts = results.iter().map(|result| difference(result, context.style));
+            emit(&parts.collect::<Result<Vec<_>, _>>()?.concat())?;
+        }
+        Format::Name => {
+            let line = |result: &&wire::Result| subject(result.object.as_ref()) + "\n";
+            emit(&results.iter().map(line).collect::<String>())?;
+        }
+        Format::Json => emit(&json(&changes())?)?,
+        Format::Yaml => emit(&yaml(&changes())?)?,
+    }
+    Ok(!results.is_empty())
+}
+
+/// One change, as programs read it.
+#[derive(Serialize)]
+struct Change<'a> {
+    object: String,
+    namespace: &'a str,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Manifest<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Manifest<'a>>,
+}
+
+impl<'a> From<&'a wire::Result> for Change<'a> {
+    fn from(result: &'a wire::Result) -> Self {
+        let reference = result.object.as_ref();
+        Self {
+            object: subject(reference),
+            namespace: reference.map_or("", |reference| &reference.namespace),
+            action: action(result.action()),
+            before: result.before.as_ref().map(Manifest),
+            after: result.after.as_ref().map(Manifest),
+        }
+    }
 }
 
 /// The diff of one object; empty where nothing would change.

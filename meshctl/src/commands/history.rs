@@ -8,7 +8,7 @@ use super::get::check_namespace;
 use crate::client::Context;
 use crate::failure::Failure;
 use crate::output::table::Table;
-use crate::output::{emit_value, objects, time};
+use crate::output::{action, emit_value, objects, time};
 use crate::target;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let changes = client.history(wire::HistoryRequest { object }).await?.changes;
     let entries: Vec<_> = changes.iter().map(Entry::from).collect();
-    emit_value(context, &entries, |_| {
+    let names = || entries.iter().map(|entry| format!("revision/{}", entry.revision)).collect();
+    emit_value(context, &entries, names, |_| {
         let mut table = Table::new(&["REVISION", "TIME", "ACTION", "CONTENT"]);
         for (entry, change) in entries.iter().zip(&changes) {
             table.row(vec![
@@ -53,17 +54,10 @@ struct Entry<'a> {
 
 impl<'a> From<&'a wire::Change> for Entry<'a> {
     fn from(change: &'a wire::Change) -> Self {
-        let action = match change.action() {
-            wire::Action::Created => "created",
-            wire::Action::Configured => "configured",
-            wire::Action::Unchanged => "unchanged",
-            wire::Action::Deleted => "deleted",
-            wire::Action::Unspecified => "",
-        };
         Self {
             revision: change.revision,
             time: time::utc(change.time_ms),
-            action,
+            action: action(change.action()),
             object: change.object.as_ref().map(Manifest),
         }
     }

@@ -6,7 +6,7 @@ use super::get::check_namespace;
 use crate::cli::Wait;
 use crate::client::Context;
 use crate::failure::Failure;
-use crate::output::emit_results;
+use crate::output::{emit_results, warn};
 use crate::target;
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let request = wire::RollbackRequest { object, to_revision: to_revision.unwrap_or(0), dry_run };
     let response = client.rollback(request).await?;
+    warn(&response.warnings, &[]);
     emit_results(context, &response.results, response.revision, dry_run)?;
-    super::wait::until_live(&mut client, response.revision, &wait).await
+    super::wait::until_live(context, &mut client, response.revision, &wait).await
 }

@@ -7,17 +7,14 @@ use crate::client::Context;
 use crate::failure::Failure;
 use crate::output::style::{Style, Tone};
 use crate::output::table::Table;
-use crate::output::{Format, emit, emit_value, time};
+use crate::output::{emit_value, time};
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let response = client.status(wire::StatusRequest {}).await?;
     let status = Status::from(response);
-    if context.format == Format::Name {
-        let lines = status.nodes.iter().map(|node| format!("{}\n", node.name));
-        return emit(&lines.collect::<Vec<_>>().concat());
-    }
-    emit_value(context, &status, |wide| status.table(&context.server, wide, context.style))
+    let names = || status.nodes.iter().map(|node| format!("node/{}", node.name)).collect();
+    emit_value(context, &status, names, |wide| status.table(&context.server, wide, context.style))
 }
 
 /// What is printed; the JSON form is for scripts, so its names stay.

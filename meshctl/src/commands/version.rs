@@ -16,7 +16,8 @@ struct Version {
 
 pub(crate) fn run(context: &Context) -> Result<(), Failure> {
     let version = Version { version: env!("CARGO_PKG_VERSION"), api_version: API_VERSION };
-    emit_value(context, &version, |_| {
+    let name = || vec![format!("meshctl/{}", version.version)];
+    emit_value(context, &version, name, |_| {
         format!("meshctl {} ({})\n", version.version, version.api_version)
     })
 }

@@ -1,4 +1,4 @@
-//! `--wait`: until the nodes serve a revision.
+//! `--wait`: until the nodes serve a revision, and there is one that does.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mesh_api::wire;
 
 use crate::cli::Wait;
-use crate::client::Client;
+use crate::client::{Client, Context};
 use crate::failure::Failure;
 use crate::output::{note, time};
 
@@ -15,6 +15,7 @@ const TICK: Duration = Duration::from_millis(300);
 
 /// Waits, if that is asked for, until every connected node serves `revision`.
 pub(super) async fn until_live(
+    context: &Context,
     client: &mut Client,
     revision: u64,
     wait: &Wait,
@@ -26,7 +27,7 @@ pub(super) async fn until_live(
     let mut progress = Progress::new();
     let mut watcher = client.clone();
     let response = {
-        let waiting = client.wait_live(revision, wait.timeout);
+        let waiting = client.wait_live(revision);
         tokio::pin!(waiting);
         loop {
             tokio::select! {
@@ -43,18 +44,27 @@ pub(super) async fn until_live(
     };
     progress.clear();
     let elapsed = start.elapsed();
-    match verdict(&response?, revision, elapsed >= wait.timeout) {
+    let (response, over) = response?;
+    match verdict(&response, revision, over) {
         Verdict::Live { nodes, away } => {
             note(&live_text(revision, nodes, &away, elapsed));
             Ok(())
         }
+        Verdict::Nobody { away } => Err(Failure::TimedOut {
+            message: format!(
+                "revision {revision} is stored, but after {} no node is connected that could \
+                 serve it{}",
+                time::age(millis(context.timeout)),
+                absent(&away)
+            ),
+        }),
         Verdict::Rejected(nodes) => Err(Failure::Rejected {
             message: format!("revision {revision} is refused:\n{}", nodes.join("\n")),
         }),
         Verdict::Late(nodes) => Err(Failure::TimedOut {
             message: format!(
                 "revision {revision} is stored, but after {} not live on:\n{}",
-                time::age(millis(wait.timeout)),
+                time::age(millis(context.timeout)),
                 nodes.join("\n")
             ),
         }),
@@ -66,6 +76,8 @@ pub(super) async fn until_live(
 enum Verdict {
     /// On so many nodes; those that are away follow when they come back.
     Live { nodes: usize, away: Vec<String> },
+    /// On none, because none is connected; these were earlier.
+    Nobody { away: Vec<String> },
     /// By these nodes, a line each with the reasons.
     Rejected(Vec<String>),
     /// On these nodes, a line each with what they serve.
@@ -75,11 +87,12 @@ enum Verdict {
 fn verdict(response: &wire::WaitLiveResponse, revision: u64, time_is_over: bool) -> Verdict {
     let (connected, away): (Vec<_>, Vec<_>) =
         response.nodes.iter().partition(|node| node.connected);
+    let away = || away.iter().map(|node| node.node.clone()).collect();
+    if connected.is_empty() {
+        return Verdict::Nobody { away: away() };
+    }
     if response.live {
-        return Verdict::Live {
-            nodes: connected.len(),
-            away: away.iter().map(|node| node.node.clone()).collect(),
-        };
+        return Verdict::Live { nodes: connected.len(), away: away() };
     }
     let behind = || connected.iter().filter(|node| node.live_revision < revision);
     let refuses = |rejection: &&wire::Rejection| rejection.revision >= revision || !time_is_over;
@@ -101,15 +114,14 @@ fn verdict(response: &wire::WaitLiveResponse, revision: u64, time_is_over: bool)
 
 fn live_text(revision: u64, nodes: usize, away: &[String], elapsed: Duration) -> String {
     let nodes = match nodes {
-        0 => "no node is connected".to_owned(),
         1 => "live on 1 node".to_owned(),
         nodes => format!("live on {nodes} nodes"),
     };
-    let mut text = format!("revision {revision}: {nodes} ({})", time::age(millis(elapsed)));
-    if !away.is_empty() {
-        text = format!("{text}; not connected: {}", away.join(", "));
-    }
-    text
+    format!("revision {revision}: {nodes} ({}){}", time::age(millis(elapsed)), absent(away))
+}
+
+fn absent(away: &[String]) -> String {
+    if away.is_empty() { String::new() } else { format!("; not connected: {}", away.join(", ")) }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -131,7 +143,11 @@ impl Progress {
         let connected = nodes.iter().filter(|node| node.connected).count();
         let live =
             nodes.iter().filter(|node| node.connected && node.live_revision >= revision).count();
-        Self::write(&format!("\r\u{1b}[Krevision {revision}: live on {live} of {connected} nodes"));
+        let so_far = match connected {
+            0 => "waiting for a node to connect".to_owned(),
+            _ => format!("live on {live} of {connected} nodes"),
+        };
+        Self::write(&format!("\r\u{1b}[Krevision {revision}: {so_far}"));
         self.shown = true;
     }
 
@@ -188,6 +204,15 @@ mod tests {
             live_text(12, 1, &["b".to_owned()], Duration::from_millis(8)),
             "revision 12: live on 1 node (8ms); not connected: b"
         );
+    }
+
+    #[test]
+    fn nothing_is_live_where_nobody_is_connected() {
+        let nodes = vec![node("b", false, 12, &[12])];
+        for live in [false, true] {
+            let verdict = verdict(&response(live, nodes.clone()), 12, true);
+            assert_eq!(verdict, Verdict::Nobody { away: vec!["b".to_owned()] });
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, selection: &Selection) -> Result<(), 
     let mut printer = Printer::new(context, selection);
     let mut view = View::new(&selection.target.names);
     // Where there never was a connection, waiting for one helps nobody.
-    let mut client = context.connect().await?;
+    let mut client = context.connect_to_stay().await?;
     loop {
         match follow(&mut client, selection, &mut view, &mut printer).await {
             Err(Failure::Unreachable { reason, .. }) => {
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, selection: &Selection) -> Result<(), 
         }
         client = loop {
             tokio::time::sleep(RETRY).await;
-            if let Ok(client) = context.connect().await {
+            if let Ok(client) = context.connect_to_stay().await {
                 break client;
             }
         };

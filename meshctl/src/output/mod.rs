@@ -8,6 +8,8 @@ pub(crate) mod time;
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
+use mesh_api::manifest::Located;
+use mesh_api::violation::Warning;
 use mesh_api::wire;
 use serde::Serialize;
 
@@ -44,26 +46,49 @@ pub(crate) fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
+/// Tells people what does not work yet, with the lines of the manifests it is about.
+pub(crate) fn warn(warnings: &[wire::Warning], objects: &[Located]) {
+    for warning in warnings {
+        note(&format!("Warning: {}", warning_text(&warning.into(), objects)));
+    }
+}
+
+fn warning_text(warning: &Warning, objects: &[Located]) -> String {
+    match objects.get(warning.index) {
+        Some(object) if warning.object.is_some() => {
+            object.problem(&warning.field, warning.message.clone()).to_string()
+        }
+        Some(_) | None => warning.to_string(),
+    }
+}
+
 /// Any value as JSON, indented.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
-/// A value that is no manifest, in the format asked for; `table` is for people.
+/// A value that is no manifest, in the format asked for; `names` are one a line, `table` is for
+/// people.
 pub(crate) fn emit_value(
     context: &Context,
     value: &impl Serialize,
+    names: impl FnOnce() -> Vec<String>,
     table: impl FnOnce(bool) -> String,
 ) -> Result<(), Failure> {
     match context.format {
         Format::Json => emit(&json(value)?),
         Format::Yaml => emit(&yaml(value)?),
         Format::Wide => emit(&table(true)),
-        Format::Table | Format::Name => emit(&table(false)),
+        Format::Table => emit(&table(false)),
+        Format::Name => {
+            let lines = names().into_iter().map(|name| name + "\n");
+            emit(&lines.collect::<String>())
+        }
     }
 }
 
-fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+/// Any value as YAML.
+pub(crate) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     mesh_api::manifest::any_to_yaml(value).map_err(Into::into)
 }
 
@@ -90,15 +115,20 @@ pub(crate) fn emit_results(
     }
 }
 
-/// As kubectl says it: `service/reviews configured (revision 12)`.
-fn result_line(result: &wire::Result, revision: u64, dry_run: bool) -> String {
-    let action = match result.action() {
+/// An action in a word.
+pub(crate) const fn action(action: wire::Action) -> &'static str {
+    match action {
         wire::Action::Created => "created",
         wire::Action::Configured => "configured",
         wire::Action::Unchanged => "unchanged",
         wire::Action::Deleted => "deleted",
         wire::Action::Unspecified => "processed",
-    };
+    }
+}
+
+/// As kubectl says it: `service/reviews configured (revision 12)`.
+fn result_line(result: &wire::Result, revision: u64, dry_run: bool) -> String {
+    let action = action(result.action());
     let mut remarks = Vec::new();
     if let Some(object) = &result.object
         && object.namespace != mesh_api::manifest::DEFAULT_NAMESPACE
@@ -131,6 +161,35 @@ mod tests {
     use super::*;
     use crate::target::reference;
     use mesh_api::model::Kind;
+
+    #[test]
+    fn a_warning_has_the_line_of_its_object() {
+        let manifest = "
+apiVersion: mesh.dev/v1alpha1
+kind: Endpoint
+metadata: {name: one}
+spec:
+  service: web
+  address: 10.0.0.1
+";
+        let objects = mesh_api::manifest::parse("a.yaml", manifest).expect("valid");
+        let warning = Warning {
+            object: Some(objects[0].reference().clone()),
+            index: 0,
+            field: "spec.service".to_owned(),
+            message: "there is none".to_owned(),
+        };
+        assert_eq!(
+            warning_text(&warning, &objects),
+            "a.yaml:6: Endpoint default/one: spec.service: there is none"
+        );
+        assert_eq!(
+            warning_text(&warning, &[]),
+            "Endpoint default/one: spec.service: there is none"
+        );
+        let sum = Warning { object: None, message: "3 more".to_owned(), ..warning };
+        assert_eq!(warning_text(&sum, &objects), "3 more");
+    }
 
     fn result(namespace: &str, action: wire::Action, stored: u64) -> wire::Result {
         wire::Result {

@@ -1,14 +1,20 @@
 //! `--wait` and `status`: what nodes have acknowledged.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, REVIEWS, SPLIT};
+use crate::run::{Run, command};
 
 #[test]
 fn wait_returns_when_every_node_serves_the_revision() {
     let control = Control::start();
-    let alone = control.apply(REVIEWS, &["--wait"]).code(0);
-    assert!(alone.err.starts_with("revision 1: no node is connected"), "{alone:?}");
+    let alone = control.apply(REVIEWS, &["--wait", "--timeout", "300ms"]).code(124);
+    assert_eq!(
+        alone.err,
+        "error: revision 1 is stored, but after 300ms no node is connected that could serve it\n"
+    );
     let _a = control.node("node-a");
     let _b = control.node("node-b");
     let run = control.apply(SPLIT, &["--wait"]).code(0);
@@ -24,10 +30,30 @@ fn wait_returns_when_every_node_serves_the_revision() {
     assert!(control.run(&["status", "-o", "wide"]).quiet().contains("9.9.9"));
     assert!(control.run(&["status", "-o", "json"]).quiet().contains("\"inSync\": true"));
     assert!(control.run(&["status", "-o", "yaml"]).quiet().contains("inSync: true"));
+    assert_eq!(control.run(&["status", "-o", "name"]).quiet(), "node/node-a\nnode/node-b\n");
     let back = control.apply(&SPLIT.replace("90", "80"), &[]);
     back.quiet();
     let run = control.run(&["rollback", "sc/reviews", "--wait"]).code(0);
     assert!(run.err.starts_with("revision 4: live on 2 nodes ("), "{run:?}");
+}
+
+#[test]
+fn for_want_of_a_node_the_wait_goes_on_until_one_serves_it() {
+    let control = Control::start();
+    let mut child = command(&control.server, &["apply", "--wait", "-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    child.stdin.take().expect("piped").write_all(REVIEWS.as_bytes()).expect("written");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    // It is stored; what is left is the wait.
+    out.read_line(&mut line).expect("UTF-8");
+    assert_eq!(line, "service/reviews created (revision 1)\n");
+    assert!(child.try_wait().expect("running").is_none());
+    let _node = control.node("node-a");
+    let run = Run::from(child.wait_with_output().expect("ends")).code(0);
+    assert!(run.err.starts_with("revision 1: live on 1 node ("), "{run:?}");
 }
 
 #[test]

@@ -123,6 +123,49 @@ fn all_files_are_checked_and_the_same_object_in_two_is_refused() {
 }
 
 #[test]
+fn more_objects_than_one_request_takes_are_refused_before_they_are_sent() {
+    let object = |at: usize| {
+        format!(
+            "{{apiVersion: mesh.dev/v1alpha1, kind: Endpoint, metadata: {{name: e-{at}}}, spec: {{service: a, address: 10.0.0.1}}}}\n---\n"
+        )
+    };
+    let many: String = (0..10_001).map(object).collect();
+    for (verb, hint) in [
+        ("apply", "apply them in parts, ServiceConfigs after the services"),
+        ("diff", "apply them in parts, ServiceConfigs after the services"),
+        ("delete", "delete them in parts, ServiceConfigs before the services"),
+    ] {
+        let run = feed(NOWHERE, &[verb, "-f", "-"], &many).code(2);
+        let said = "error: 10001 objects, and the control plane takes 10000 at once: ";
+        assert!(run.err.starts_with(said), "{}", run.err);
+        assert!(run.err.contains(hint), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_control_plane_that_hangs_ends_with_124_at_the_timeout() {
+    // Connections come up, and never a word.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = silent.local_addr().expect("address").to_string();
+    for args in [
+        &["status"][..],
+        &["get", "svc"],
+        &["get", "svc", "-w"],
+        &["describe", "svc/a"],
+        &["register", "--service", "a", "--address", "10.0.0.1"],
+        &["register", "--service", "a", "--address", "10.0.0.1", "--heartbeat"],
+        &["apply", "-f", "-", "--wait"],
+        &["diff", "-f", "-"],
+    ] {
+        let args: Vec<_> = args.iter().copied().chain(["--timeout", "200ms"]).collect();
+        let start = Instant::now();
+        let run = feed(&address, &args, SERVICE).code(124);
+        assert!(start.elapsed() < Duration::from_secs(20), "{args:?}");
+        assert!(run.err.contains("did not answer in time (--timeout)"), "{run:?}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_or_hold_nothing_are_usage_errors() {
     let folder = tempfile::tempdir().expect("folder");
     let path = |name: &str| folder.path().join(name).display().to_string();

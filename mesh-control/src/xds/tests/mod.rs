@@ -52,15 +52,22 @@ async fn a_push_is_complete_in_order_and_ends_with_its_revision() {
 #[tokio::test]
 async fn waiting_ends_with_the_last_answer() {
     let mut control = Running::start().await;
-    let nobody = wait_live(&mut control, 0).await;
-    assert!(nobody.live && nobody.nodes.is_empty());
+    let request = wire::WaitLiveRequest { revision: 0, timeout_ms: 50 };
+    let nobody = control.api.wait_live(request).await.unwrap().into_inner();
+    assert!(!nobody.live && nobody.nodes.is_empty());
 
     let mut one = Agent::connect(control.bound.grpc, "node-1").await;
     let mut two = Agent::connect(control.bound.grpc, "node-2").await;
+    // For want of a node, a wait goes on until one serves it.
+    let mut waiting = control.api.clone();
+    let timeout_ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+    let request = wire::WaitLiveRequest { revision: 0, timeout_ms };
+    let waiting = tokio::spawn(async move { waiting.wait_live(request).await });
     for agent in [&mut one, &mut two] {
         let push = agent.revision().await;
         agent.ack(&push);
     }
+    assert!(waiting.await.unwrap().unwrap().into_inner().live);
     assert!(wait_live(&mut control, 0).await.live);
     control.apply(shop()).await.unwrap();
     let push = one.revision().await;

@@ -62,7 +62,7 @@ fn a_leftover_stream_does_not_disturb_the_newer_one() {
 fn settled_asks_the_connected_only() {
     let now = Instant::now();
     let mut table = NodeTable::default();
-    assert_eq!(table.settled(1), Settled::Live);
+    assert_eq!(table.settled(1), Settled::Pending, "nobody serves it");
     table.observe(0, &progress("a", 2, Some(2), &[]), now);
     table.observe(1, &progress("b", 2, Some(1), &[]), now);
     assert_eq!(table.settled(1), Settled::Live);
@@ -73,6 +73,8 @@ fn settled_asks_the_connected_only() {
     assert_eq!(table.settled(2), Settled::Rejected);
     table.ended(1, "b", now);
     assert_eq!(table.settled(2), Settled::Live);
+    table.ended(0, "a", now);
+    assert_eq!(table.settled(2), Settled::Pending, "nobody can be asked");
 }
 
 #[test]

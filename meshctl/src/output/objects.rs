@@ -7,7 +7,7 @@ use mesh_api::wire;
 use serde::Serialize;
 use std::time::Duration;
 
-use super::Format;
+use super::{Format, settings};
 use crate::failure::Failure;
 
 /// Which columns a table of objects has.
@@ -27,12 +27,12 @@ impl Columns {
     /// The heading.
     pub(crate) fn heading(self) -> Vec<&'static str> {
         let (normal, more): (&[_], &[_]) = match self.kind {
-            Kind::Service => (&["VIPS", "PORTS"], &["NO-BACKEND"]),
+            Kind::Service => (&["VIPS", "PORTS"], &["NO-BACKEND", "AFFINITY"]),
             Kind::Endpoint => (
                 &["SERVICE", "VERSION", "ADDRESS", "STATE", "WEIGHT"],
                 &["TTL", "PORTS", "NODE", "WORKLOAD", "REGION", "ZONE"],
             ),
-            Kind::ServiceConfig => (&["RULES"], &[]),
+            Kind::ServiceConfig => (&["RULES", "POLICY"], &["LOCALITY", "DRAIN-TIMEOUT"]),
         };
         let mut heading = Vec::new();
         if self.namespaces {
@@ -57,7 +57,10 @@ impl Columns {
         let (normal, more) = match &object.spec {
             Some(wire::object::Spec::Service(spec)) => service(spec),
             Some(wire::object::Spec::Endpoint(spec)) => endpoint(spec),
-            Some(wire::object::Spec::ServiceConfig(spec)) => (vec![rules(spec)], vec![]),
+            Some(wire::object::Spec::ServiceConfig(spec)) => (
+                vec![rules(spec), settings::policy(spec)],
+                vec![settings::locality(spec), settings::drain_timeout(spec)],
+            ),
             None => (vec![], vec![]),
         };
         let mut row = Vec::new();
@@ -86,11 +89,10 @@ pub(crate) fn labels(metadata: &wire::Metadata) -> String {
 
 fn service(spec: &wire::Service) -> (Vec<String>, Vec<String>) {
     let ports: Vec<_> = spec.ports.iter().map(port).collect();
-    let no_backend = match spec.on_no_backend() {
-        wire::OnNoBackend::Unspecified | wire::OnNoBackend::Refuse => "Refuse",
-        wire::OnNoBackend::PassThrough => "PassThrough",
-    };
-    (vec![spec.vips.join(","), ports.join(",")], vec![no_backend.to_owned()])
+    (
+        vec![spec.vips.join(","), ports.join(",")],
+        vec![settings::no_backend(spec), settings::affinity(spec)],
+    )
 }
 
 /// A port as `80->8080/TCP`.

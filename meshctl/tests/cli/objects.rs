@@ -76,8 +76,8 @@ fn get_prints_tables_and_manifests_that_apply_reads() {
     );
     assert_eq!(
         control.run(&["get", "sc", "-A"]).quiet(),
-        "NAMESPACE   NAME      RULES           REVISION\n\
-         default     reviews   v1=90%,v2=10%   1\n"
+        "NAMESPACE   NAME      RULES           POLICY   REVISION\n\
+         default     reviews   v1=90%,v2=10%   Random   1\n"
     );
     assert!(control.run(&["get", "ep", "-o", "wide"]).quiet().contains("WORKLOAD"));
     assert_eq!(control.run(&["get", "ep", "-o", "name"]).quiet(), "endpoint/one\nendpoint/two\n");
@@ -101,6 +101,77 @@ fn get_prints_tables_and_manifests_that_apply_reads() {
     assert!(missing.err.contains("default/none"), "{missing:?}");
 }
 
+/// Both families, TCP and UDP on one port, and what there is to say of a config.
+const DUAL: &str = "\
+apiVersion: mesh.dev/v1alpha1
+kind: Service
+metadata: {name: dns}
+spec:
+  vips: [10.96.0.53, 'fd00::53']
+  ports: [{name: dns, port: 53}, {name: dns-udp, port: 53, protocol: UDP}]
+  refuseErrno: ECONNREFUSED
+  sessionAffinity: {key: Workload}
+---
+apiVersion: mesh.dev/v1alpha1
+kind: ServiceConfig
+metadata: {name: dns}
+spec:
+  loadBalancer: {policy: Maglev, locality: {mode: Strict}}
+  drainTimeout: 30s
+---
+apiVersion: mesh.dev/v1alpha1
+kind: Endpoint
+metadata: {name: six}
+spec: {service: dns, address: 'FD00:0::1'}
+";
+
+#[test]
+fn what_does_not_work_yet_is_a_warning_with_its_line() {
+    let control = Control::start();
+    fs::write(control.folder.path().join("dns.yaml"), DUAL).expect("written");
+    let apply = ["apply", "-f", "dns.yaml", "-o", "name"];
+    let run = run_in(control.folder.path(), &control.server, &apply).code(0);
+    assert_eq!(run.out, "service/dns\nserviceconfig/dns\nendpoint/six\n");
+    assert_eq!(
+        run.err,
+        "Warning: dns.yaml:5: Service default/dns: spec.vips[0]: connections to 10.96.0.53 find \
+         no backend: no endpoint of Service default/dns has an IPv4 address\n\
+         Warning: dns.yaml:14: ServiceConfig default/dns: spec.loadBalancer.locality.mode: with \
+         locality mode Strict and scope Node, connections to Service default/dns find no \
+         backend: no endpoint states a node\n"
+    );
+    let args = ["diff", "-f", "dns.yaml"];
+    let diff = run_in(control.folder.path(), &control.server, &args).code(0);
+    assert_eq!((diff.out.as_str(), diff.err), ("", run.err));
+}
+
+#[test]
+fn both_families_and_both_protocols_are_shown() {
+    let control = Control::start();
+    control.apply(DUAL, &[]).code(0);
+    assert_eq!(
+        control.run(&["get", "svc", "-o", "wide"]).quiet(),
+        "NAME   VIPS                  PORTS           NO-BACKEND              AFFINITY          REVISION   LABELS\n\
+         dns    10.96.0.53,fd00::53   53/TCP,53/UDP   Refuse (ECONNREFUSED)   Workload for 3h   1          -\n"
+    );
+    assert_eq!(
+        control.run(&["get", "sc", "-o", "wide"]).quiet(),
+        "NAME   RULES   POLICY                       LOCALITY        DRAIN-TIMEOUT   REVISION   LABELS\n\
+         dns    -       Maglev by NetworkNamespace   Strict (Node)   30s             1          -\n"
+    );
+    let listed = control.run(&["get", "ep"]).quiet();
+    assert!(listed.contains("six    dns       -         fd00::1   Serving"), "{listed}");
+    let described = control.run(&["describe", "svc/dns"]).quiet();
+    assert!(described.contains("Affinity:        Workload for 3h\n"), "{described}");
+    let described = control.run(&["describe", "sc/dns"]).quiet();
+    assert!(described.contains("Traffic rules: none"), "{described}");
+    for kind in ["svc/dns", "sc/dns", "ep/six"] {
+        let manifest = control.run(&["get", kind, "-o", "yaml"]).quiet();
+        let again = control.apply(&manifest, &[]).code(0);
+        assert!(again.out.ends_with("unchanged (revision 1)\n"), "{again:?}");
+    }
+}
+
 #[test]
 fn diff_ends_like_diff() {
     let control = Control::start();
@@ -111,6 +182,17 @@ fn diff_ends_like_diff() {
     let run = feed(&control.server, &args, &changed).code(1);
     assert!(run.out.contains("-    weight: 90\n+    weight: 50\n"), "{run:?}");
     assert_eq!(run.err, "");
+    for (format, said) in [
+        ("name", "serviceconfig/reviews\n"),
+        ("json", "\"action\": \"configured\""),
+        ("yaml", "action: configured\n"),
+    ] {
+        let args = ["diff", "-f", "-", "-o", format];
+        let run = feed(&control.server, &args, &changed).code(1);
+        assert!(run.out.contains(said), "{run:?}");
+        let none = feed(&control.server, &args, SPLIT).quiet();
+        assert!(!none.contains("reviews"), "{none}");
+    }
     feed(&control.server, &args, "kind: Nothing").code(2);
     let stored = control.run(&["get", "sc/reviews", "-o", "yaml"]).quiet();
     assert!(stored.contains("weight: 90"), "{stored}");
@@ -135,6 +217,8 @@ fn history_and_rollback() {
         "{history}"
     );
 
+    let names = control.run(&["history", "sc", "reviews", "-o", "name"]).quiet();
+    assert_eq!(names, "revision/4\nrevision/3\nrevision/2\n");
     assert_eq!(
         control.run(&["rollback", "sc", "reviews"]).quiet(),
         "serviceconfig/reviews configured (revision 5)\n"

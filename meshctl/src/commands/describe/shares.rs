@@ -1,0 +1,102 @@
+//! Which share of the connections each traffic rule really gets: a rule without an endpoint that
+//! can take connections leaves its share to the others, as the agents do. An address leads to
+//! endpoints of its own family only, so the shares of IPv4 and IPv6 can differ.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use mesh_api::wire;
+
+use crate::output::objects::percent;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(address: &str) -> Option<Self> {
+        match address.parse().ok()? {
+            IpAddr::V4(_) => Some(Self::V4),
+            IpAddr::V6(_) => Some(Self::V6),
+        }
+    }
+
+    /// The families of some addresses, IPv4 first.
+    pub(super) fn of_all(addresses: &[String]) -> Vec<Self> {
+        let has = |family: &Self| addresses.iter().any(|it| Self::of(it) == Some(*family));
+        [Self::V4, Self::V6].into_iter().filter(has).collect()
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// The rules of a config for connections to addresses of one family.
+pub(super) struct Shares {
+    /// Weight and number of endpoints that can take it, rule by rule.
+    rules: Vec<(u64, usize)>,
+    /// Of the weights that are taken.
+    sum: u64,
+}
+
+impl Shares {
+    pub(super) fn new(
+        service: &str,
+        config: &wire::ServiceConfig,
+        family: Family,
+        endpoints: &[(&str, &wire::Endpoint)],
+    ) -> Self {
+        let rules = config.traffic_rules.iter();
+        let rules: Vec<_> = rules
+            .map(|rule| (u64::from(rule.weight), serving(service, rule, family, endpoints)))
+            .collect();
+        let taken = rules.iter().filter(|(_, serving)| *serving > 0);
+        Self { sum: taken.map(|(weight, _)| weight).sum(), rules }
+    }
+
+    /// The share of a rule, and how many endpoints take it.
+    pub(super) fn of(&self, rule: usize) -> (String, usize) {
+        let (weight, serving) = self.rules.get(rule).copied().unwrap_or_default();
+        (percent(if serving == 0 { 0 } else { weight }, self.sum), serving)
+    }
+}
+
+/// How many endpoints take new connections for a rule.
+fn serving(
+    service: &str,
+    rule: &wire::TrafficRule,
+    family: Family,
+    endpoints: &[(&str, &wire::Endpoint)],
+) -> usize {
+    let takes = |(_, spec): &&(&str, &wire::Endpoint)| {
+        leads_to(service, rule, &spec.service, &spec.version)
+            && spec.state() != wire::EndpointState::Draining
+            && spec.weight != Some(0)
+            && Family::of(&spec.address) == Some(family)
+    };
+    endpoints.iter().filter(takes).count()
+}
+
+/// Whether a rule leads to endpoints of the service itself that have this version.
+pub(super) fn own_version(service: &str, rule: &wire::TrafficRule, version: &str) -> bool {
+    leads_to(service, rule, service, version)
+}
+
+fn leads_to(service: &str, rule: &wire::TrafficRule, to: &str, version: &str) -> bool {
+    let none = wire::Destination::default();
+    let destination = rule.destination.as_ref().unwrap_or(&none);
+    let wanted = match destination.service.as_str() {
+        "" => service,
+        other => other,
+    };
+    to == wanted && (destination.version.is_empty() || version == destination.version)
+}

@@ -91,13 +91,9 @@ fn a_namespace_that_ended_is_let_go_and_its_successor_is_another() -> anyhow::Re
         assert_eq!(held, 1, "the test's own: a scan keeps no namespace alive");
         assert_eq!(netns::run(&namespace, || 7)?, 7);
         reused += usize::from(!seen.insert(namespace.id));
-        let actual = netns.run(|| {
-            Namespaces::default().scan().map(|listing| {
-                // Seen from inside, "own" is the process's, so ask by identity.
-                listing.namespaces.iter().find(|other| other.id == namespace.id).map(|n| n.cookie)
-            })
-        })??;
-        assert_eq!(actual, Some(namespace.cookie), "what a fresh look says");
+        let fresh = netns.run(|| Namespaces::default().scan())??;
+        let fresh = fresh.namespaces.iter().find(|other| other.own).expect("where it runs");
+        assert_eq!((fresh.id, fresh.cookie), (namespace.id, namespace.cookie));
         drop(netns);
         let listing = namespaces.scan()?;
         assert!(listing.namespaces.iter().all(|other| other.cookie != namespace.cookie));

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
 use super::find::Sighting;
-use super::{Namespace, NetnsError, NetnsId, sys};
+use super::{Namespace, NetnsError, NetnsId};
 
 /// A file that leads into a namespace, as long as it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,5 +93,9 @@ fn enter(id: NetnsId, doors: &[Door]) -> Result<(), NetnsError> {
 }
 
 fn cookie(id: NetnsId) -> Result<u64, NetnsError> {
-    sys::netns_cookie().map_err(|source| NetnsError::Call { id, call: "SO_NETNS_COOKIE", source })
+    super::cookie::netns_cookie().map_err(|source| NetnsError::Call {
+        id,
+        call: "SO_NETNS_COOKIE",
+        source,
+    })
 }

@@ -106,9 +106,9 @@ impl Finder {
     }
 }
 
-/// The namespace of this process.
+/// The namespace of this thread, in which it starts others.
 fn own(proc: &Path) -> Result<NetnsId, NetnsError> {
-    let path = proc.join("self/ns/net");
+    let path = proc.join("thread-self/ns/net");
     match fs::metadata(&path) {
         Ok(meta) => Ok(NetnsId { device: meta.dev(), inode: meta.ino() }),
         Err(source) => Err(NetnsError::Proc { path, source }),

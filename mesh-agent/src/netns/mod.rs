@@ -7,10 +7,10 @@
 //! that has left its process's namespace. Needs `CAP_SYS_ADMIN` (setns), `CAP_SYS_PTRACE` for
 //! processes of others, and the host's `/proc` (in a container: the host's PID namespace).
 
+mod cookie;
 mod enter;
 mod find;
 mod mounts;
-mod sys;
 
 #[cfg(test)]
 mod tests;
@@ -97,7 +97,7 @@ pub struct Namespace {
     pub cookie: u64,
     /// File names of the bind mounts that keep it, sorted. Often none.
     pub mounts: Vec<String>,
-    /// Whether this process is in it; an agent should run in the host's.
+    /// Whether the thread that scanned is in it; an agent should run in the host's.
     pub own: bool,
     doors: Vec<Door>,
 }

@@ -19,6 +19,7 @@ pub mod image;
 pub mod maps;
 pub mod netns;
 pub mod reconcile;
+pub mod sockets;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

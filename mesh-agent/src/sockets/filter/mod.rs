@@ -1,0 +1,61 @@
+//! A filter by peer that the kernel runs over its sockets, so that a dump carries only those
+//! asked for (`inet_diag_bc_run` in `net/ipv4/inet_diag.c`). Pure.
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::wire::Family;
+
+/// The kernel looks at each condition in turn; with more, user space's hash table is faster.
+const MOST: usize = 64;
+
+const INET_DIAG_BC_JMP: u8 = 1;
+const INET_DIAG_BC_D_COND: u8 = 8;
+/// Length of `struct inet_diag_bc_op`.
+const OP: u8 = 4;
+
+/// Lets sockets pass whose peer is one of these. Empty, which lets all pass, where there are
+/// too many. `None` where no socket of the family can have such a peer.
+pub(super) fn to_any(peers: &[SocketAddr], family: Family) -> Option<Vec<u8>> {
+    let possible = |peer: &&SocketAddr| peer.is_ipv4() || family == Family::V6;
+    let conditions: Vec<_> = peers.iter().filter(possible).map(condition).collect();
+    if conditions.is_empty() {
+        return None;
+    }
+    if conditions.len() > MOST {
+        return Some(Vec::new());
+    }
+    // Each condition that holds goes on to a jump behind the last; each that does not skips that
+    // jump. Exactly behind the last is "yes", four bytes further is "no".
+    let mut code = Vec::new();
+    for condition in conditions.iter().rev() {
+        let behind = code.len();
+        let mut part = condition.clone();
+        if behind > 0 {
+            let jump = u16::try_from(usize::from(OP) + behind).unwrap_or(u16::MAX);
+            part.extend([INET_DIAG_BC_JMP, OP]);
+            part.extend(jump.to_ne_bytes());
+        }
+        code.splice(0..0, part);
+    }
+    Some(code)
+}
+
+/// `struct inet_diag_bc_op` and `struct inet_diag_hostcond`: is this the peer? An IPv4 address
+/// also stands for its mapped form.
+fn condition(peer: &SocketAddr) -> Vec<u8> {
+    let (family, address) = match peer.ip() {
+        IpAddr::V4(ip) => (Family::V4, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (Family::V6, ip.octets().to_vec()),
+    };
+    let address_length = if family == Family::V4 { 4 } else { 16 };
+    let length: u8 = OP + 8 + address_length;
+    let mut bytes = vec![INET_DIAG_BC_D_COND, length];
+    bytes.extend(u16::from(length + OP).to_ne_bytes());
+    bytes.extend([family.number(), address_length * 8, 0, 0]);
+    bytes.extend(u32::from(peer.port()).to_ne_bytes());
+    bytes.extend(address);
+    bytes
+}

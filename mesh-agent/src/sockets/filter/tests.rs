@@ -1,0 +1,71 @@
+//! The filter, run by the kernel's rules.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sockets::wire::tests::any_address;
+
+/// `inet_diag_bc_run` for what the filter uses; every jump is checked as `inet_diag_bc_audit`
+/// does. The socket's peer as it is stored: mapped where `mapped`.
+fn run(code: &[u8], peer: SocketAddr, mapped: bool) -> bool {
+    let mut at = 0;
+    while at < code.len() {
+        let (op, yes) = (code[at], usize::from(code[at + 1]));
+        let no = usize::from(u16::from_ne_bytes([code[at + 2], code[at + 3]]));
+        let left = code.len() - at;
+        assert!(no % 4 == 0 && no <= left + 4, "a jump within, or four bytes behind");
+        assert!(yes.is_multiple_of(4) && yes <= left, "the next operation");
+        let holds = match op {
+            INET_DIAG_BC_JMP => false,
+            INET_DIAG_BC_D_COND => {
+                let (family, bits) = (code[at + 4], code[at + 5]);
+                let port = u32::from_ne_bytes(code[at + 8..at + 12].try_into().unwrap());
+                let length = usize::from(bits / 8);
+                assert_eq!(yes, 12 + length, "the length of the operation");
+                let address = &code[at + 12..at + 12 + length];
+                let same = match (family, peer.ip()) {
+                    // Also where the socket is of IPv6 and the peer mapped.
+                    (2, IpAddr::V4(ip)) => ip.octets() == address,
+                    (10, IpAddr::V6(ip)) => ip.octets() == address,
+                    (10, IpAddr::V4(ip)) if mapped => ip.to_ipv6_mapped().octets() == address,
+                    _ => false,
+                };
+                same && port == u32::from(peer.port())
+            }
+            other => panic!("operation {other}"),
+        };
+        at += if holds { yes } else { no };
+    }
+    at == code.len()
+}
+
+proptest! {
+    #[test]
+    fn exactly_the_peers_pass(
+        peers in prop::collection::vec(any_address(), 0..12), peer in any_address(),
+    ) {
+        let families =
+            if peer.is_ipv4() { vec![Family::V4, Family::V6] } else { vec![Family::V6] };
+        for family in families {
+            let passes = to_any(&peers, family)
+                .is_some_and(|code| run(&code, peer, family == Family::V6));
+            prop_assert_eq!(passes, peers.contains(&peer));
+        }
+    }
+}
+
+#[test]
+fn many_peers_are_left_to_user_space() {
+    let peers: Vec<SocketAddr> =
+        (0..200).map(|port| SocketAddr::from(([10, 0, 0, 1], port))).collect();
+    assert_eq!(to_any(&peers, Family::V4), Some(Vec::new()));
+    let code = to_any(&peers[..MOST], Family::V4).expect("some pass");
+    assert!(run(&code, peers[MOST - 1], false));
+    assert!(!run(&code, peers[MOST], false));
+}
+
+#[test]
+fn a_family_without_peers_is_not_asked() {
+    assert_eq!(to_any(&["[fd00::1]:1".parse().unwrap()], Family::V4), None);
+    assert_eq!(to_any(&[], Family::V6), None);
+}

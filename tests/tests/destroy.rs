@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::Context as _;
+use aya::EbpfLoader;
+use aya::maps::{Map, SkStorage};
+use mesh_agent::bpf::object;
 use mesh_agent::netns::Namespaces;
 use mesh_agent::sockets::{
-    BackendId, Diag, Protocol, Records, Removal, Report, State, Terminator, Totals,
+    BackendId, Diag, Protocol, Records, Removal, Report, Socket, State, Terminator, Totals,
 };
 use mesh_common::backend::BackendIndex;
+use mesh_common::conn::ConnRecord;
+use mesh_common::names;
 use mesh_tests::netns::NetNs;
 use mesh_tests::wait::{PATIENCE, eventually};
 use mesh_tests::{require, ui};
@@ -97,6 +102,9 @@ fn only_the_socket_with_a_record_is_ended_and_a_blocked_reader_is_told() -> anyh
     aborted(&reading.join().expect("the reader"));
     assert_eq!(ours.peer_addr().expect_err("no peer").kind(), ErrorKind::NotConnected);
     others.iter().for_each(alive);
+    // The application may go on with the same socket.
+    ours.connect("127.0.0.1:5301")?;
+    alive(&ours);
     Ok(())
 }
 
@@ -145,6 +153,9 @@ fn both_families_and_mapped_addresses() -> anyhow::Result<()> {
     ] {
         let socket = datagrams(&netns, local, peer)?;
         let bystander = datagrams(&netns, local, &peer.replace("5300", "5301"))?;
+        let found = listed(&netns, Protocol::Udp, address)?;
+        assert_eq!(found.len(), 1, "the kernel filters: {found:?}");
+        assert_eq!(found[0].cookie, cookie(&socket)?, "what programs know it by");
         let records = [(cookie(&socket)?, BACKEND), (cookie(&bystander)?, BACKEND)];
         let report = end(&[removal(Protocol::Udp, address)?], &records);
         assert_eq!(destroyed(&report), 1, "{peer}");
@@ -212,13 +223,18 @@ fn streams_get_their_time_and_half_closed_ones_are_found() -> anyhow::Result<()>
     Ok(())
 }
 
-fn states(netns: &NetNs, peer: &str) -> anyhow::Result<Vec<State>> {
+/// The sockets with this peer, as the kernel lists them.
+fn listed(netns: &NetNs, protocol: Protocol, peer: &str) -> anyhow::Result<Vec<Socket>> {
     let listing = Namespaces::default().scan()?;
     let namespace = listing.namespaces.iter().find(|other| other.name() == netns.name());
-    let mut states = Vec::new();
+    let mut sockets = Vec::new();
     let mut diag = Diag::open(namespace.context("not listed")?)?;
-    diag.each(Protocol::Tcp, &[peer.parse()?], |socket| states.push(socket.state))?;
-    Ok(states)
+    diag.each(protocol, &[peer.parse()?], None, |socket| sockets.push(socket))?;
+    Ok(sockets)
+}
+
+fn states(netns: &NetNs, peer: &str) -> anyhow::Result<Vec<State>> {
+    Ok(listed(netns, Protocol::Tcp, peer)?.into_iter().map(|socket| socket.state).collect())
 }
 
 #[test]
@@ -281,6 +297,48 @@ fn more_backends_than_the_kernel_filters_by() -> anyhow::Result<()> {
         aborted(&socket.recv(&mut [0; 8]));
     }
     alive(&bystander);
+    Ok(())
+}
+
+#[test]
+fn records_for_which_the_table_had_no_room_are_found() -> anyhow::Result<()> {
+    require::kernel()?;
+    let netns = NetNs::create("overflow")?;
+    let address = "127.0.0.1:5300";
+    // The mesh's own map, as the kernel makes it; filled here as the programs would.
+    let mut loader = EbpfLoader::new();
+    for map in [names::FRONTENDS, names::SERVICES, names::SLOTS, names::BACKENDS] {
+        loader.map_max_entries(map, 16);
+    }
+    let mut object = loader.load(&object::object(None)?)?;
+    let map = object.take_map(names::CONNS_OVERFLOW).context("no such map")?;
+    let Map::SkStorage(data) = &map else { anyhow::bail!("another type of map") };
+    let overflow = data.fd().as_fd().try_clone_to_owned()?;
+    let mut storage: SkStorage<_, ConnRecord> = SkStorage::try_from(map)?;
+    let record = |backend: BackendId| ConnRecord {
+        backend: backend.index,
+        generation: backend.generation,
+        ..ConnRecord::default()
+    };
+
+    let server = netns.run(|| TcpListener::bind(address))??;
+    let connect = || netns.run(|| TcpStream::connect(address));
+    let (ours, others, bystander) = (connect()??, connect()??, connect()??);
+    storage.insert(&ours, record(BACKEND), 0)?;
+    storage.insert(&others, record(OTHER), 0)?;
+    let removed =
+        Removal { drain_timeout: Some(Duration::ZERO), ..removal(Protocol::Tcp, address)? };
+    let report = Terminator::default().run(Duration::ZERO, &[removed], |_| Records {
+        overflow: Some(overflow),
+        ..Records::default()
+    });
+    assert_eq!(destroyed(&report), 1);
+    let error = ours.take_error()?.context("it has been ended")?;
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    for other in [&others, &bystander] {
+        assert!(other.take_error()?.is_none() && other.peer_addr().is_ok());
+    }
+    drop(server);
     Ok(())
 }
 

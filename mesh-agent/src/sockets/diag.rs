@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -36,7 +36,7 @@ pub enum DiagError {
     /// The kernel refused to list sockets.
     #[error(
         "the kernel does not list {protocol:?} sockets: {source}; it needs CONFIG_INET_TCP_DIAG \
-         and CONFIG_INET_UDP_DIAG"
+         and CONFIG_INET_UDP_DIAG, and the agent CAP_BPF"
     )]
     Dump {
         /// The transport.
@@ -88,17 +88,20 @@ impl Diag {
 
     /// Gives `see` the sockets with a peer (connecting, connected, closing) whose peer is one of
     /// `peers`; of IPv4 and IPv6, mapped ones included. Sockets that come and go meanwhile may
-    /// be missing. Where `peers` are many, others are seen too.
+    /// be missing. Where `peers` are many, others are seen too. With a map of socket storage,
+    /// each of TCP comes with its value there (Linux 5.7; needs `CAP_BPF`).
     pub fn each(
         &mut self,
         protocol: Protocol,
         peers: &[SocketAddr],
+        storage: Option<BorrowedFd<'_>>,
         mut see: impl FnMut(Socket),
     ) -> Result<(), DiagError> {
         for family in [Family::V4, Family::V6] {
             let Some(filter) = filter::to_any(peers, family) else { continue };
             self.sequence = self.sequence.wrapping_add(1);
-            self.send(&dump(family, protocol, &filter, self.sequence))?;
+            let storage = storage.map(|map| map.as_raw_fd());
+            self.send(&dump(family, protocol, &filter, storage, self.sequence))?;
             let mut end = None;
             while end.is_none() {
                 for reply in self.receive(protocol)? {

@@ -1,12 +1,57 @@
 //! Which sockets to destroy. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem::offset_of;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use mesh_common::backend::BackendIndex;
+use mesh_common::conn::ConnRecord;
 
 use super::drain::{BackendId, Removal};
 use super::wire::Socket;
 
-/// The mesh's records about sockets, by cookie: to which backend each was sent.
-pub type Records = HashMap<u64, BackendId>;
+/// The mesh's records about sockets: to which backend each was sent.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Those of the table, by cookie.
+    pub table: HashMap<u64, BackendId>,
+    /// The map of those for which the table had no room, if there are any: socket storage of
+    /// `ConnRecord`. The kernel tells them only socket by socket, so with it each look searches
+    /// every namespace for every TCP backend. It does not tell them of datagram sockets
+    /// (`inet_sk_diag_fill` stops before), which therefore stay until they are closed.
+    pub overflow: Option<OwnedFd>,
+}
+
+impl FromIterator<(u64, BackendId)> for Records {
+    fn from_iter<I: IntoIterator<Item = (u64, BackendId)>>(records: I) -> Self {
+        Self { table: records.into_iter().collect(), overflow: None }
+    }
+}
+
+impl Records {
+    /// The map of the records for which the table had no room.
+    #[must_use]
+    pub fn overflow(&self) -> Option<BorrowedFd<'_>> {
+        self.overflow.as_ref().map(|map| map.as_fd())
+    }
+
+    /// Where the mesh sent the socket. The programs too ask the table first.
+    fn backend(&self, socket: &Socket) -> Option<BackendId> {
+        self.table.get(&socket.cookie).copied().or_else(|| stored(&socket.storage))
+    }
+}
+
+/// The backend in the bytes of a `ConnRecord`.
+fn stored(record: &[u8]) -> Option<BackendId> {
+    if record.len() != size_of::<ConnRecord>() {
+        return None;
+    }
+    let word = |at| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
+    Some(BackendId {
+        index: BackendIndex { index: word(offset_of!(ConnRecord, backend))? },
+        generation: word(offset_of!(ConnRecord, generation))?,
+    })
+}
 
 /// Picks sockets that point at a backend whose time has come and were sent there by the mesh.
 #[derive(Clone, Debug)]
@@ -28,9 +73,9 @@ impl<'a> Stale<'a> {
     /// send has no record, or that of another backend at the same address.
     #[must_use]
     pub fn judge(&self, socket: &Socket) -> Option<BackendId> {
-        let backend = self.records.get(&socket.cookie)?;
-        let removal = self.due.get(backend)?;
+        let backend = self.records.backend(socket)?;
+        let removal = self.due.get(&backend)?;
         let there = socket.remote == removal.address && socket.protocol == removal.protocol;
-        there.then_some(*backend)
+        there.then_some(backend)
     }
 }

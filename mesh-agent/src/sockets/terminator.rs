@@ -2,6 +2,7 @@
 //! run on a thread of its own, whenever a backend has been removed and at [`Terminator::next`].
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::diag::{Diag, DiagError, Fate};
@@ -40,7 +41,7 @@ impl Terminator {
         let records = records(&due.iter().map(|removal| removal.backend).collect());
         let mut pass = Pass::new(&due, &records);
         if !pass.is_complete() {
-            self.search(&mut pass);
+            self.search(&mut pass, records.overflow());
         }
         let (mut report, looks) = pass.finish();
         for (removal, look) in looks {
@@ -65,7 +66,7 @@ impl Terminator {
         self.totals
     }
 
-    fn search(&mut self, pass: &mut Pass<'_>) {
+    fn search(&mut self, pass: &mut Pass<'_>, overflow: Option<BorrowedFd<'_>>) {
         let mut listing = match self.namespaces.scan() {
             Ok(listing) => listing,
             Err(error) => return pass.error("all".to_owned(), error.into()),
@@ -79,7 +80,7 @@ impl Terminator {
             if pass.is_complete() {
                 return;
             }
-            match search_in(namespace, pass) {
+            match search_in(namespace, pass, overflow) {
                 // With the namespace its sockets are gone.
                 Ok(()) | Err(DiagError::Namespace(NetnsError::Gone { .. })) => {}
                 Err(error) => pass.error(namespace.name(), error),
@@ -112,14 +113,18 @@ impl Terminator {
     }
 }
 
-fn search_in(namespace: &Namespace, pass: &mut Pass<'_>) -> Result<(), DiagError> {
+fn search_in(
+    namespace: &Namespace,
+    pass: &mut Pass<'_>,
+    overflow: Option<BorrowedFd<'_>>,
+) -> Result<(), DiagError> {
     let mut diag = Diag::open(namespace)?;
     pass.entered();
     let mut refusal = Ok(());
     for protocol in Protocol::ALL {
         let peers = pass.peers(protocol);
         let mut stale: Vec<Socket> = Vec::new();
-        diag.each(protocol, &peers, |socket| {
+        diag.each(protocol, &peers, overflow, |socket| {
             if pass.wants(&socket) {
                 stale.push(socket);
             }

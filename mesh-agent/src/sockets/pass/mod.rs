@@ -79,6 +79,10 @@ pub(super) struct Pass<'a> {
     /// Cookies of records whose socket has not turned up, by backend. Those that have none from
     /// the start are not in.
     missing: BTreeMap<BackendId, HashSet<u64>>,
+    /// Whether there may be TCP sockets with a record that is not known beforehand.
+    open_ended: bool,
+    /// Cookies of sockets that turned up.
+    seen: HashSet<u64>,
     failed: BTreeSet<BackendId>,
     unsupported: BTreeSet<BackendId>,
     report: Report,
@@ -88,34 +92,41 @@ impl<'a> Pass<'a> {
     pub(super) fn new(due: &'a [Removal], records: &'a Records) -> Self {
         let mut missing: BTreeMap<BackendId, HashSet<u64>> = BTreeMap::new();
         let wanted: BTreeSet<_> = due.iter().map(|removal| removal.backend).collect();
-        for (cookie, backend) in records.iter().filter(|(_, backend)| wanted.contains(backend)) {
+        for (cookie, backend) in
+            records.table.iter().filter(|(_, backend)| wanted.contains(backend))
+        {
             missing.entry(*backend).or_default().insert(*cookie);
         }
         Self {
             due,
             stale: Stale::new(due, records),
             missing,
+            open_ended: records.overflow.is_some(),
+            seen: HashSet::new(),
             failed: BTreeSet::new(),
             unsupported: BTreeSet::new(),
             report: Report::default(),
         }
     }
 
-    /// Addresses of the backends of this transport for which a socket is still missing: nothing
+    /// Addresses of the backends of this transport for which a socket may still turn up: nothing
     /// to look for where there are none.
     pub(super) fn peers(&self, protocol: Protocol) -> Vec<SocketAddr> {
-        let missing = |removal: &&Removal| {
-            let cookies = self.missing.get(&removal.backend);
-            removal.protocol == protocol && cookies.is_some_and(|cookies| !cookies.is_empty())
-        };
+        let wanted = |removal: &&Removal| removal.protocol == protocol && self.lacks(removal);
         let peers: BTreeSet<_> =
-            self.due.iter().filter(missing).map(|removal| removal.address).collect();
+            self.due.iter().filter(wanted).map(|removal| removal.address).collect();
         peers.into_iter().collect()
     }
 
-    /// Whether every record's socket has turned up.
+    /// Whether no more sockets are to be looked for.
     pub(super) fn is_complete(&self) -> bool {
-        self.missing.values().all(HashSet::is_empty)
+        !self.due.iter().any(|removal| self.lacks(removal))
+    }
+
+    fn lacks(&self, removal: &Removal) -> bool {
+        let missing = self.missing.get(&removal.backend);
+        let open_ended = self.open_ended && removal.protocol == Protocol::Tcp;
+        open_ended || missing.is_some_and(|cookies| !cookies.is_empty())
     }
 
     pub(super) const fn entered(&mut self) {
@@ -125,7 +136,10 @@ impl<'a> Pass<'a> {
     /// Whether the socket is to be destroyed. Each is answered for once.
     pub(super) fn wants(&mut self, socket: &Socket) -> bool {
         let Some(backend) = self.stale.judge(socket) else { return false };
-        self.missing.get_mut(&backend).is_some_and(|cookies| cookies.remove(&socket.cookie))
+        if let Some(cookies) = self.missing.get_mut(&backend) {
+            cookies.remove(&socket.cookie);
+        }
+        self.seen.insert(socket.cookie)
     }
 
     pub(super) fn ended(&mut self, socket: &Socket, fate: &Fate) {
@@ -162,11 +176,10 @@ impl<'a> Pass<'a> {
         self.report.without_socket = self.missing.values().map(HashSet::len).sum();
         let blind = !self.report.errors.is_empty();
         let look = |removal: &Removal| {
-            let backend = &removal.backend;
-            let missing = self.missing.get(backend).is_some_and(|cookies| !cookies.is_empty());
-            if self.unsupported.contains(backend) {
+            let backend = removal.backend;
+            if self.unsupported.contains(&backend) {
                 Look::Impossible
-            } else if self.failed.contains(backend) || blind && missing {
+            } else if self.failed.contains(&backend) || blind && self.lacks(removal) {
                 Look::Failed
             } else {
                 Look::Done

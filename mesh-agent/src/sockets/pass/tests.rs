@@ -47,7 +47,7 @@ proptest! {
         }
         let rule = sockets.iter().filter(|(cookie, (protocol, remote))| {
             due.iter().any(|removal| {
-                records.get(cookie) == Some(&removal.backend)
+                records.table.get(cookie) == Some(&removal.backend)
                     && removal.address == *remote
                     && removal.protocol == *protocol
             })
@@ -67,7 +67,7 @@ proptest! {
 fn looks(act: impl FnOnce(&mut Pass<'_>, &[Socket; 2])) -> (Report, Vec<Look>) {
     let address: SocketAddr = "10.0.0.1:53".parse().unwrap();
     let due = [removal(1, Protocol::Udp, address), removal(2, Protocol::Udp, address)];
-    let records = Records::from([(11, id(1)), (12, id(2))]);
+    let records = Records::from_iter([(11, id(1)), (12, id(2))]);
     let mut pass = Pass::new(&due, &records);
     act(&mut pass, &[socket(11, Protocol::Udp, address), socket(12, Protocol::Udp, address)]);
     let (report, looks) = pass.finish();
@@ -106,4 +106,34 @@ fn a_kernel_that_cannot_is_not_asked_again() {
     });
     assert_eq!(looks, [Look::Impossible, Look::Failed]);
     assert_eq!(report.sockets.udp, Counts { unsupported: 1, gone: 1, ..Counts::default() });
+}
+
+#[test]
+fn where_the_table_had_no_room_the_sockets_storage_tells() {
+    let address: SocketAddr = "10.0.0.1:53".parse().unwrap();
+    let due = [removal(1, Protocol::Tcp, address), removal(3, Protocol::Udp, address)];
+    let records = Records {
+        overflow: Some(tempfile::tempfile().unwrap().into()),
+        ..Records::from_iter([(11, id(2))])
+    };
+    let mut pass = Pass::new(&due, &records);
+    assert!(!pass.is_complete());
+    assert_eq!(pass.peers(Protocol::Tcp), [address]);
+    assert!(pass.peers(Protocol::Udp).is_empty(), "the kernel does not tell of datagram sockets");
+    let stored = |cookie, backend: BackendId| {
+        let mut socket = socket(cookie, Protocol::Tcp, address);
+        socket.storage = vec![0; 64];
+        socket.storage[40..44].copy_from_slice(&backend.index.index.to_ne_bytes());
+        socket.storage[44..48].copy_from_slice(&backend.generation.to_ne_bytes());
+        socket
+    };
+    assert!(pass.wants(&stored(12, id(1))));
+    assert!(!pass.wants(&stored(12, id(1))), "once");
+    assert!(!pass.wants(&stored(13, id(2))), "sent elsewhere");
+    assert!(!pass.wants(&stored(11, id(1))), "the table comes first");
+    assert!(!pass.wants(&socket(14, Protocol::Tcp, address)), "no record at all");
+    // What could not be searched may hold more.
+    pass.error("blue".to_owned(), broken());
+    let looks: Vec<_> = pass.finish().1.into_iter().map(|(_, look)| look).collect();
+    assert_eq!(looks, [Look::Failed, Look::Done]);
 }

@@ -1,10 +1,14 @@
 //! Requests to and replies of `NETLINK_SOCK_DIAG` as bytes (`sock_diag(7)`,
 //! `include/uapi/linux/inet_diag.h`). Pure; any bytes are survived.
 
+mod attribute;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
+
+use self::attribute::{attribute, find};
 
 /// Transport of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +110,8 @@ pub struct Socket {
     pub local: SocketAddr,
     /// The peer's; mapped ones as IPv4. Scopes are left out.
     pub remote: SocketAddr,
+    /// What the asked-for socket storage holds for it; empty where nothing.
+    pub storage: Vec<u8>,
     /// Family and `inet_diag_sockid` as the kernel wrote them, to name the socket to it again.
     family: u8,
     id: [u8; SOCKID],
@@ -124,14 +130,28 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
+const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
+const INET_DIAG_SK_BPF_STORAGES: u16 = 20;
+const SK_DIAG_BPF_STORAGE: u16 = 1;
+const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
 
-/// Asks for all sockets of a family and transport that pass the filter; an empty one lets all.
-pub(super) fn dump(family: Family, protocol: Protocol, filter: &[u8], sequence: u32) -> Vec<u8> {
+/// Asks for all sockets of a family and transport that pass the filter (an empty one lets all),
+/// each with what the socket storage map of this descriptor holds for it.
+pub(super) fn dump(
+    family: Family,
+    protocol: Protocol,
+    filter: &[u8],
+    storage: Option<RawFd>,
+    sequence: u32,
+) -> Vec<u8> {
     let mut body = request(family.number(), protocol, &[0; SOCKID]);
     if !filter.is_empty() {
-        body.extend(u16::try_from(4 + filter.len()).unwrap_or(u16::MAX).to_ne_bytes());
-        body.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
-        body.extend(filter);
+        body.extend(attribute(INET_DIAG_REQ_BYTECODE, filter));
+    }
+    if let Some(map) = storage {
+        let map = attribute(SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &map.to_ne_bytes());
+        body.extend(attribute(INET_DIAG_REQ_SK_BPF_STORAGES, &map));
     }
     message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence, &body)
 }
@@ -203,8 +223,11 @@ pub(super) fn replies(datagram: &[u8], protocol: Protocol) -> impl Iterator<Item
 
 /// `struct inet_diag_msg`.
 fn socket(body: &[u8], protocol: Protocol) -> Option<Socket> {
-    let body: &[u8; MESSAGE] = body.first_chunk()?;
+    let (body, attributes) = body.split_first_chunk::<MESSAGE>()?;
     let [family, state, ..] = *body;
+    let storage = find(attributes, INET_DIAG_SK_BPF_STORAGES)
+        .and_then(|maps| find(maps, SK_DIAG_BPF_STORAGE))
+        .and_then(|map| find(map, SK_DIAG_BPF_STORAGE_MAP_VALUE));
     let id: [u8; SOCKID] = *body.get(4..)?.first_chunk()?;
     let port = |at| Some(u16::from_be_bytes(*id.get(at..)?.first_chunk()?));
     let address = |at| {
@@ -223,6 +246,7 @@ fn socket(body: &[u8], protocol: Protocol) -> Option<Socket> {
         state: State(state),
         local: SocketAddr::new(address(4)?, port(0)?),
         remote: SocketAddr::new(address(20)?, port(2)?),
+        storage: storage.unwrap_or_default().to_vec(),
         family,
         id,
     })

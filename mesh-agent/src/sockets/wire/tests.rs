@@ -51,7 +51,32 @@ pub(in crate::sockets) fn any_address() -> impl Strategy<Value = SocketAddr> {
     (ip, 80u16..83).prop_map(SocketAddr::from)
 }
 
+#[test]
+fn stored_values_are_found() {
+    let value = attribute(SK_DIAG_BPF_STORAGE_MAP_VALUE, &[7; 8]);
+    let id = attribute(2, &1u32.to_ne_bytes());
+    let map = attribute(SK_DIAG_BPF_STORAGE, &[id, value].concat());
+    // The kernel marks what contains others (NLA_F_NESTED).
+    let nested = attribute(INET_DIAG_SK_BPF_STORAGES | 0x8000, &map);
+    let shutdown = [5, 0, 8, 0, 1, 0, 0, 0];
+    let address = "10.0.0.1:1".parse().unwrap();
+    let mut bytes = kernel_message(1, 1, address, address);
+    bytes.extend([&shutdown[..], &nested].concat());
+    let length = u32::try_from(bytes.len()).unwrap();
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    let reply = replies(&bytes, Protocol::Tcp).next();
+    let Some(Reply::Socket(socket)) = reply else { panic!("{reply:?}") };
+    assert_eq!(socket.storage, [7; 8]);
+}
+
 proptest! {
+    #[test]
+    fn any_attributes_are_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..64), kind in 0u16..30,
+    ) {
+        prop_assert!(find(&bytes, kind).is_none_or(|found| found.len() + 4 <= bytes.len()));
+    }
+
     #[test]
     fn what_the_kernel_tells_is_read(
         cookie: u64, state in 1u8..12, local in any_address(), remote in any_address(),

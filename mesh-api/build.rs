@@ -17,7 +17,8 @@ const ENUMS: &[(&str, &str)] = &[
 
 fn main() -> Outcome {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["mesh/v1/objects.proto", "mesh/v1/control.proto"], ["proto"])?;
+    let protos = ["mesh/v1/objects.proto", "mesh/v1/control.proto", "mesh/v1/workloads.proto"];
+    let files = protox::compile(protos, ["proto"])?;
 
     let mut config = tonic_prost_build::configure().btree_map(".mesh.v1");
     for message in OBJECTS {

@@ -21,3 +21,5 @@ pub const MAX_BATCH: usize = 10_000;
 /// Largest message that the control plane accepts and that its clients must accept, bytes.
 /// Requests beyond it are refused before they are sent.
 pub const MAX_MESSAGE: usize = 32 << 20;
+/// Most workloads in the report of one node; an agent leaves out what is beyond it.
+pub const MAX_WORKLOADS: usize = 10_000;

@@ -14,6 +14,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::api::Api;
+use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
 use crate::health::{Health, State};
 use crate::http;
@@ -92,8 +93,13 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     tasks.spawn(expire(Arc::clone(&leases), handle.clone(), shutdown.clone()));
 
     let ads = Ads::service(snapshots, Arc::clone(&nodes), metrics, shutdown.clone());
+    let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
-    let router = server().add_service(api.service()).add_service(ads);
+    let router = server()
+        .add_service(api.service())
+        .add_service(workloads.for_agents())
+        .add_service(workloads.for_people())
+        .add_service(ads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
     health.set(State::Ready);

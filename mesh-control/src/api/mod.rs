@@ -8,6 +8,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod watch;
+pub mod workloads;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -143,6 +143,12 @@ impl NodeTable {
         self.nodes.iter()
     }
 
+    /// What is known of a node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&NodeState> {
+        self.nodes.get(name)
+    }
+
     /// How many are connected.
     #[must_use]
     pub fn connected(&self) -> usize {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod table;
+mod workloads;
 
 use agent::Agent;
 use mesh_api::resource::{ENDPOINT, REVISION, SERVICE, SERVICE_CONFIG};

@@ -7,6 +7,7 @@ use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
     apply, completion, delete, deregister, describe, diff, get, history, register, rollback,
+    workloads,
 };
 use crate::output::Format;
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Show the control plane and the revision that is live on each node.
     Status,
+    /// Show who runs on each node, and whether they are in the mesh.
+    Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.
     Register(register::Args),
     /// Remove an endpoint.

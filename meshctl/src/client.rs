@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mesh_api::violation::Violation;
 use mesh_api::wire;
 use mesh_api::wire::control_client::ControlClient;
+use mesh_api::wire::workloads_client::WorkloadsClient;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -85,6 +86,7 @@ impl Context {
             Err(_) => return Err(unreachable(server, "no connection in time")),
         };
         Ok(Client {
+            workloads: WorkloadsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
             limit,
@@ -96,6 +98,7 @@ impl Context {
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     control: ControlClient<Channel>,
+    workloads: WorkloadsClient<Channel>,
     server: String,
     limit: Limit,
 }
@@ -154,6 +157,20 @@ impl Client {
         // Only the beginning: a watch that is quiet is no watch that hangs.
         let answer = tokio::time::timeout(self.limit.left(), self.control.watch(message)).await;
         answered(&self.server, answer).map(tonic::Response::into_inner)
+    }
+
+    /// The workloads of one node, or of all.
+    pub(crate) async fn workloads(
+        &mut self,
+        message: wire::ListWorkloadsRequest,
+    ) -> Result<Vec<wire::NodeWorkloads>, Failure> {
+        let stream = self.workloads.list_workloads(timed(message, CALL)).await;
+        let mut stream = stream.map_err(|status| self.failure(&status))?.into_inner();
+        let mut nodes = Vec::new();
+        while let Some(node) = stream.message().await.map_err(|status| self.failure(&status))? {
+            nodes.push(node);
+        }
+        Ok(nodes)
     }
 
     /// What a status means.

@@ -14,3 +14,4 @@ pub(crate) mod status;
 pub(crate) mod version;
 mod wait;
 mod watch;
+pub(crate) mod workloads;

@@ -3,7 +3,8 @@
 //! Data flows `xds` (delta ADS) → `world` (objects) → `compile` (pure) → `image` → `diff`
 //! (ordered operations) → `reconcile` → `maps` (kernel). Counters and events flow back through
 //! `events` and `telemetry`. `bpf` loads, attaches and removes the programs; `worker` is the
-//! thread that owns the maps; `app` wires it all.
+//! thread that owns the maps; `app` wires it all. Beside it, `enrol` decides which processes are
+//! in the mesh, and `workload` tells who they are.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod diff;
+pub mod enrol;
 pub mod events;
 pub mod http;
 pub mod image;
@@ -24,5 +26,6 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod worker;
+pub mod workload;
 pub mod world;
 pub mod xds;

@@ -31,6 +31,8 @@ pub struct Line {
     pub live_revision: u64,
     /// Whether this agent has had a complete state from the control plane.
     pub synced: bool,
+    /// How many streams there have been.
+    pub streams: u64,
 }
 
 /// Everything the line needs.
@@ -124,6 +126,7 @@ impl Client {
         tracing::info!(control = %self.endpoint.uri(), "connected to the control plane");
         self.line.send_modify(|line| {
             line.connected = true;
+            line.streams += 1;
             line.error.clear();
         });
         let mut batch = Batch::default();

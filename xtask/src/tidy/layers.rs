@@ -3,10 +3,18 @@
 use super::source::{Source, Violation, has_word};
 
 /// The modules that decide and do nothing else.
-const PURE: [&str; 6] = [
+const PURE: [&str; 14] = [
     "mesh-agent/src/compile",
     "mesh-agent/src/diff",
+    "mesh-agent/src/enrol/glob",
+    "mesh-agent/src/enrol/kernel",
+    "mesh-agent/src/enrol/plan",
+    "mesh-agent/src/enrol/rules",
+    "mesh-agent/src/enrol/tree",
+    "mesh-agent/src/enrol/verdicts",
     "mesh-agent/src/image",
+    "mesh-agent/src/workload/identity",
+    "mesh-agent/src/workload/inventory",
     "mesh-api/src/model",
     "mesh-control/src/snapshot",
     "mesh-control/src/validate",

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
@@ -10,18 +11,27 @@ use anyhow::{Context as _, Result, bail};
 use mesh_xds::client::DeltaClient;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
 
-use crate::bpf::check::check_here;
+use crate::bpf::check::{Machine, check_here};
+use crate::bpf::enrol::EnrolMaps;
 use crate::bpf::{attach, load, object};
 use crate::config::RunArgs;
+use crate::enrol;
+use crate::enrol::agent::{Enrolment, Fresh, Outputs, Settings};
+use crate::enrol::namespaces::Lister;
+use crate::enrol::scan::Base;
+use crate::enrol::verdicts::{Room, Verdicts};
 use crate::events::ring;
 use crate::http::{Context, router};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::reconcile::Reconciler;
 use crate::worker::{Worker, stamp};
+use crate::workload;
+use crate::workload::report::Reporter;
 use crate::xds::batch::kind_of;
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
@@ -61,7 +71,13 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.http))?;
 
     let _only_one = only_one(&args.pin_path)?;
-    let mut loaded = load::load(&object, &args.pin_path, args.limits(), args.access_log)?;
+    let mut loaded = load::load(
+        &object,
+        &args.pin_path,
+        args.limits(),
+        (args.enrol.max_cgroups, args.enrol.max_namespaces),
+        args.access_log,
+    )?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
     }
@@ -71,6 +87,10 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
     let commit = last_good.held()?.commit;
     let held = reconciler.maps().held()?;
+    let mut enrol_maps = EnrolMaps::open(&args.pin_path)?;
+    let (enrolment, enrolled) = enrolment(&args, &cgroup, enrol_maps.room())?;
+    // Before a program runs that asks for them.
+    enrol_maps.apply(&enrolled.verdicts.borrow())?;
     for (program, outcome) in attach::attach(&mut loaded, &cgroup, &args.pin_path)? {
         tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
     }
@@ -80,10 +100,20 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .name("maps".to_owned())
         .spawn({
             let pin_path = args.pin_path.clone();
-            move || inbox.work(reconciler, pin_path)
+            move || inbox.work(reconciler, enrol_maps, pin_path)
         })
         .context("cannot start the thread for the maps")?;
     let (line, line_watch) = watch::channel(Line::default());
+    let reporter = Reporter {
+        endpoint: endpoint.clone(),
+        node: node.clone(),
+        line: line_watch.clone(),
+        inventory: enrolled.inventory.clone(),
+    };
+    let workloads = workload::http::router(workload::http::Context {
+        node: node.clone(),
+        inventory: enrolled.inventory,
+    });
     let (save, to_save) = mpsc::channel();
     let saver = thread::Builder::new()
         .name("last-good".to_owned())
@@ -109,12 +139,15 @@ pub async fn run(args: RunArgs) -> Result<()> {
     });
     tasks.spawn(async move { ring::run(events).await.to_string() });
     tasks.spawn(async move {
-        match axum::serve(listener, router(context)).await {
+        match axum::serve(listener, router(context).merge(workloads)).await {
             Ok(()) => "the HTTP server has ended".to_owned(),
             Err(error) => format!("the HTTP server has ended: {error}"),
         }
     });
     tasks.spawn(attached(args.pin_path.clone()));
+    tasks.spawn(enrolment.run());
+    tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
+    tasks.spawn(reporter.run(random01));
 
     let fault = tokio::select! {
         signal = wait_for_signal() => signal.err().map(|error| error.to_string()),
@@ -135,6 +168,41 @@ pub async fn run(args: RunArgs) -> Result<()> {
         Some(fault) => bail!("{fault}"),
         None => Ok(()),
     }
+}
+
+/// Has every change of the verdicts written.
+async fn pass_on(
+    mut verdicts: watch::Receiver<Arc<Verdicts>>,
+    mut fresh: UnboundedReceiver<Fresh>,
+    worker: Worker,
+) -> String {
+    loop {
+        tokio::select! {
+            // An older state must not take away what is new.
+            biased;
+            Ok(()) = verdicts.changed() => {
+                worker.enrol(Arc::clone(&verdicts.borrow_and_update()));
+            }
+            Some(fresh) = fresh.recv() => worker.enrol_new(fresh),
+            else => return "nobody looks at the cgroups any more".to_owned(),
+        }
+    }
+}
+
+/// Looks which cgroups there are, and how the flags judge them.
+fn enrolment(args: &RunArgs, cgroup: &Path, room: Room) -> Result<(Enrolment<Lister>, Outputs)> {
+    let machine = Machine::read();
+    // Of several places where it is mounted, the one through which the cgroup is named.
+    let mounted = machine.mounts.iter().filter(|(_, kind)| kind == "cgroup2");
+    let above = mounted.map(|(path, _)| path.as_path()).filter(|path| cgroup.starts_with(path));
+    let mount = above.max_by_key(|path| path.components().count()).unwrap_or(cgroup);
+    let settings = Settings {
+        rules: args.enrol.rules(),
+        base: Base::new(mount, cgroup)?,
+        room,
+        names: PathBuf::from(enrol::namespaces::NAMES),
+    };
+    Ok(Enrolment::start(settings, Lister::default())?)
 }
 
 /// Holds the pin path for this agent alone, as long as the file is open.

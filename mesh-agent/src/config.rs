@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_common::{limits, names};
 
 use crate::compile::Limits;
+use crate::enrol::glob::{CgroupGlob, NetnsGlob};
+use crate::enrol::rules::Rules;
 
 /// The node agent of the mesh: keeps the kernel's maps as the control plane says.
 #[derive(Debug, Parser)]
@@ -71,6 +73,9 @@ pub struct RunArgs {
     /// Most slots; a change of a service needs room for its old and its new backends
     #[arg(long, default_value_t = limits::MAX_SLOTS, value_parser = clap::value_parser!(u32).range(2..=1 << 26))]
     pub max_slots: u32,
+    /// Which processes are in the mesh
+    #[command(flatten)]
+    pub enrol: EnrolArgs,
     /// Log every connection that ends, not only those that fail
     #[arg(long)]
     pub access_log: bool,
@@ -88,6 +93,45 @@ impl RunArgs {
             services: self.max_services,
             slots: self.max_slots,
             backends: self.max_backends,
+        }
+    }
+}
+
+/// Flags of enrolment. Without any, all processes below the cgroup are in the mesh.
+#[derive(Clone, Debug, Args)]
+pub struct EnrolArgs {
+    /// Only these cgroups are in the mesh, with all below; may be repeated. From the root of
+    /// cgroup v2, as in `/kubepods.slice/**`: `*` stops at `/`, `**` does not
+    #[arg(long, value_name = "GLOB")]
+    pub include_cgroup: Vec<CgroupGlob>,
+    /// These cgroups are not in the mesh, nor what is below; may be repeated, beats
+    /// --include-cgroup
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_cgroup: Vec<CgroupGlob>,
+    /// Only these network namespaces are in the mesh; may be repeated. A name as in /run/netns,
+    /// or `net:[INODE]`
+    #[arg(long, value_name = "GLOB")]
+    pub include_netns: Vec<NetnsGlob>,
+    /// These network namespaces are not in the mesh; may be repeated, beats --include-netns
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_netns: Vec<NetnsGlob>,
+    /// Most cgroups with a verdict of their own
+    #[arg(long, default_value_t = limits::MAX_CGROUPS, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub max_cgroups: u32,
+    /// Most network namespaces with a verdict of their own
+    #[arg(long, default_value_t = limits::MAX_NAMESPACES, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub max_namespaces: u32,
+}
+
+impl EnrolArgs {
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            include_cgroups: self.include_cgroup.clone(),
+            exclude_cgroups: self.exclude_cgroup.clone(),
+            include_namespaces: self.include_netns.clone(),
+            exclude_namespaces: self.exclude_netns.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,10 @@ use mesh_common::counter::ServiceCounters;
 use tokio::sync::{oneshot, watch};
 
 use crate::bpf::attach::detached;
+use crate::bpf::enrol::EnrolMaps;
 use crate::compile::{Limits, Rejection};
+use crate::enrol::agent::Fresh;
+use crate::enrol::verdicts::Verdicts;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report, Totals};
@@ -46,6 +50,8 @@ pub struct Gone;
 enum Request {
     Update { changes: Vec<Change>, held: Held, reply: oneshot::Sender<Outcome> },
     Stats(oneshot::Sender<Result<Stats, MapError>>),
+    Enrol(Arc<Verdicts>),
+    EnrolNew(Fresh),
     Stop,
 }
 
@@ -100,6 +106,18 @@ impl Worker {
         answer.await.map_err(|_closed| Gone)
     }
 
+    /// Has other verdicts written.
+    pub fn enrol(&self, verdicts: Arc<Verdicts>) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::Enrol(verdicts)).unwrap_or_default();
+    }
+
+    /// Has verdicts on new cgroups written, ahead of all the others.
+    pub fn enrol_new(&self, fresh: Fresh) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::EnrolNew(fresh)).unwrap_or_default();
+    }
+
     /// Lets the worker end after what it was asked before.
     pub fn stop(&self) {
         // It has ended already where nobody listens.
@@ -116,9 +134,11 @@ pub struct Inbox {
 
 impl Inbox {
     /// Works until told to stop, or until nobody can ask any more.
-    pub fn work(self, reconciler: Reconciler<KernelMaps>, pin_path: PathBuf) {
+    pub fn work(self, reconciler: Reconciler<KernelMaps>, enrol: EnrolMaps, pin_path: PathBuf) {
         let mut maps = Maps {
             reconciler,
+            enrol,
+            verdicts: None,
             pin_path,
             started: Instant::now(),
             failed: None,
@@ -132,8 +152,9 @@ impl Inbox {
                 (untidy, updates) = (false, 0);
                 self.tidy(&mut maps);
             }
-            let wait = match (&maps.failed, untidy) {
-                (Some(_), _) => RETRY,
+            let failed = maps.failed.is_some() || maps.verdicts.is_some();
+            let wait = match (failed.then_some(()), untidy) {
+                (Some(()), _) => RETRY,
                 (None, true) => IDLE,
                 (None, false) => LEFTOVERS,
             };
@@ -150,10 +171,21 @@ impl Inbox {
                     // Whoever asked may have gone.
                     drop(reply.send(stats));
                 }
+                Ok(Request::Enrol(verdicts)) => {
+                    maps.verdicts = Some(verdicts);
+                    maps.enrol();
+                }
+                Ok(Request::EnrolNew(fresh)) => {
+                    // They come again with all verdicts, and that is tried until it succeeds.
+                    if let Err(error) = maps.enrol.add(&fresh) {
+                        tracing::warn!(%error, "verdicts on new cgroups are late");
+                    }
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     (untidy, updates) = (false, 0);
                     self.tidy(&mut maps);
+                    maps.enrol();
                 }
             }
         }
@@ -177,6 +209,9 @@ impl Inbox {
 /// The maps, and what is known of them.
 struct Maps {
     reconciler: Reconciler<KernelMaps>,
+    enrol: EnrolMaps,
+    /// Verdicts that are not written yet.
+    verdicts: Option<Arc<Verdicts>>,
     pin_path: PathBuf,
     started: Instant,
     /// The update that could not be written and is to be tried again.
@@ -186,6 +221,20 @@ struct Maps {
 }
 
 impl Maps {
+    /// Writes the verdicts, if there are new ones.
+    fn enrol(&mut self) {
+        let Some(verdicts) = self.verdicts.take() else { return };
+        match self.enrol.apply(&verdicts) {
+            Ok(0) => {}
+            Ok(writes) => tracing::debug!(writes, "verdicts written"),
+            Err(error) => {
+                self.failures += 1;
+                tracing::error!(%error, "cannot write the verdicts; trying again");
+                self.verdicts = Some(verdicts);
+            }
+        }
+    }
+
     /// Applies changes, and says what is not live.
     fn update(&mut self, changes: Vec<Change>, held: Held) -> Outcome {
         let revision = held.revision;

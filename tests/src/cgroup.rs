@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -36,7 +37,15 @@ pub struct Cgroup {
 impl Cgroup {
     /// Creates `<root>/mesh-t<pid>-<n>-<what>`.
     pub fn create(what: &str) -> anyhow::Result<Self> {
-        let path = root()?.join(unique(what));
+        Self::create_at(root()?.join(unique(what)))
+    }
+
+    /// Creates a cgroup below this one. It must be dropped first.
+    pub fn child(&self, name: &str) -> anyhow::Result<Self> {
+        Self::create_at(self.path.join(name))
+    }
+
+    fn create_at(path: PathBuf) -> anyhow::Result<Self> {
         fs::create_dir(&path).with_context(|| format!("mkdir {}", path.display()))?;
         let undo = path.clone();
         let guard = cleanup::on_exit(move || remove(&undo));
@@ -45,6 +54,11 @@ impl Cgroup {
             .open(path.join("cgroup.procs"))
             .context("opening cgroup.procs")?;
         Ok(Self { path, procs: Arc::new(procs.into()), _guard: guard })
+    }
+
+    /// Its id, as the programs see it.
+    pub fn id(&self) -> anyhow::Result<u64> {
+        Ok(fs::metadata(&self.path)?.ino())
     }
 
     /// Its folder.

@@ -86,6 +86,11 @@ impl Node {
         Ok(command)
     }
 
+    /// Other further flags of `run`, from the next start on.
+    pub fn set_flags(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
     /// Starts the agent (again), without waiting.
     pub fn run(&mut self) -> anyhow::Result<()> {
         self.process = None;

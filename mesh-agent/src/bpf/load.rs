@@ -11,6 +11,7 @@ use mesh_common::tunables::{TunableFlags, Tunables};
 use mesh_common::{ABI_VERSION, names};
 
 use crate::compile::Limits;
+use crate::enrol::verdicts::Filters;
 
 /// Why the object could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +72,13 @@ pub struct Loaded {
     pub verified: Vec<(&'static str, Option<u32>)>,
 }
 
-/// Loads `object` with its maps below `pin_path`.
+/// Loads `object` with its maps below `pin_path`; `enrol` has the sizes of the maps of verdicts
+/// on cgroups and namespaces.
 pub fn load(
     object: &[u8],
     pin_path: &Path,
     limits: Limits,
+    enrol: (u32, u32),
     access_log: bool,
 ) -> Result<Loaded, LoadError> {
     check_abi(pin_path)?;
@@ -94,6 +97,8 @@ pub fn load(
         (names::BACKENDS, limits.backends),
         (names::BACKEND_STATE, limits.backends),
         (names::BACKEND_COUNTERS, limits.backends),
+        (names::CGROUPS, enrol.0),
+        (names::NAMESPACES, enrol.1),
     ] {
         loader.map_max_entries(map, entries);
     }
@@ -140,7 +145,9 @@ fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, access_log: bool) -> Result<()
     let mut array: Array<_, Tunables> = Array::try_from(map).map_err(pinned)?;
     let mut tunables = array.get(&0, 0).map_err(pinned)?;
     tunables.abi_version = ABI_VERSION;
-    tunables.flags = if access_log { TunableFlags::ACCESS_LOG } else { TunableFlags::default() };
+    let flags = if access_log { TunableFlags::ACCESS_LOG } else { TunableFlags::default() };
+    // Filters stay on across a restart: what is left alone must not be in the mesh in between.
+    tunables.flags = Filters::of(tunables.flags).within(flags);
     array.set(0, tunables, 0).map_err(pinned)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod check;
+pub mod enrol;
 pub mod load;
 pub mod object;
 mod sys;

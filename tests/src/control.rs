@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::netns::NetNs;
 use crate::process::{Place, Process};
 use crate::scratch::Scratch;
@@ -59,6 +61,11 @@ impl ControlPlane {
     #[must_use]
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Process id.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("the control plane is not running")?.id())
     }
 
     /// Ends it as a crash does.

@@ -179,6 +179,26 @@ impl Node {
         self.pins.join("maps").join(name)
     }
 
+    /// Process id of the agent.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("the agent is not running")?.id())
+    }
+
+    /// Fails with the end of its log where the agent has ended.
+    pub fn check_running(&self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("the agent is not running")?;
+        match process.status()? {
+            None => Ok(()),
+            Some(status) => bail!("the agent ended ({status}){}", process.tail()),
+        }
+    }
+
+    /// Its network namespace.
+    #[must_use]
+    pub const fn netns(&self) -> &Arc<NetNs> {
+        &self.netns
+    }
+
     /// The cgroup to which the programs are attached.
     #[must_use]
     pub const fn cgroup(&self) -> &Cgroup {

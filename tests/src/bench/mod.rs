@@ -1,12 +1,14 @@
 //! The benchmarks that back the promises of speed. They report and never fail on a figure:
 //! the machine decides how fast it is, a person decides what that means.
 
+mod api;
 mod connect;
 mod hook;
 mod maps;
 mod propagation;
 mod report;
 mod rounds;
+mod scale;
 mod world;
 mod yardstick;
 
@@ -43,6 +45,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// An agent against 10,000 services: time until everything is live, time of one change,
+    /// memory.
+    Scale {
+        #[command(flatten)]
+        size: scale::Size,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Connect { size, output } => output.write(&connect::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
+        Command::Scale { size, output } => output.write(&scale::run(&size)?),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 
@@ -19,6 +19,9 @@ pub(super) struct Reading {
     runs: u64,
 }
 
+/// The account of all programs, by id.
+pub(super) type Readings = BTreeMap<u32, Reading>;
+
 impl Account {
     pub(super) fn open() -> anyhow::Result<Self> {
         let fd = enable_stats(Stats::RunTime).context("switching on BPF statistics")?;
@@ -27,7 +30,7 @@ impl Account {
 
     /// Reads the account of all programs, by id.
     #[expect(clippy::unused_self, reason = "there is no account without statistics")]
-    pub(super) fn read(&self) -> anyhow::Result<BTreeMap<u32, Reading>> {
+    pub(super) fn read(&self) -> anyhow::Result<Readings> {
         let mut readings = BTreeMap::new();
         for info in loaded_programs() {
             let info = info?;
@@ -38,16 +41,10 @@ impl Account {
     }
 }
 
-/// What a program did between two readings: nanoseconds a run, and runs.
-pub(super) fn between(
-    program: u32,
-    before: &BTreeMap<u32, Reading>,
-    after: &BTreeMap<u32, Reading>,
-) -> anyhow::Result<(f64, u64)> {
+/// What a program did between two readings: nanoseconds in it, and runs.
+pub(super) fn between(program: u32, before: &Readings, after: &Readings) -> (f64, u64) {
     let old = before.get(&program).copied().unwrap_or_default();
     let new = after.get(&program).copied().unwrap_or_default();
-    let runs = new.runs.saturating_sub(old.runs);
-    ensure!(runs > 0, "program {program} did not run");
-    let ns = u64::try_from(new.ns.saturating_sub(old.ns))?;
-    Ok((float(ns) / float(runs), runs))
+    let ns = u64::try_from(new.ns.saturating_sub(old.ns)).unwrap_or(u64::MAX);
+    (float(ns), new.runs.saturating_sub(old.runs))
 }

@@ -3,10 +3,13 @@
 
 mod api;
 mod connect;
+mod established;
 mod hook;
+mod lan;
 mod maps;
+mod mesh;
+mod peers;
 mod propagation;
-mod report;
 mod rounds;
 mod scale;
 mod world;
@@ -16,6 +19,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::{demo, ui};
@@ -34,6 +39,13 @@ enum Command {
     Connect {
         #[command(flatten)]
         size: connect::Size,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Exchanges on a connection that is there already, through the mesh against direct.
+    Established {
+        #[command(flatten)]
+        size: established::Size,
         #[command(flatten)]
         output: Output,
     },
@@ -62,7 +74,19 @@ struct Output {
     json: Option<PathBuf>,
 }
 
+/// What a benchmark comes to.
+struct Outcome {
+    figures: Value,
+    /// What must not be passed over in silence, though all figures are there.
+    fault: Option<String>,
+}
+
 impl Output {
+    fn close(&self, outcome: Outcome) -> anyhow::Result<()> {
+        self.write(&outcome.figures)?;
+        outcome.fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault)))
+    }
+
     fn write(&self, figures: &Value) -> anyhow::Result<()> {
         self.json.as_ref().map_or(Ok(()), |path| demo::write_json(path, figures))
     }
@@ -71,10 +95,24 @@ impl Output {
 /// Runs one benchmark.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Connect { size, output } => output.write(&connect::run(&size)?),
+        Command::Connect { size, output } => output.close(connect::run(&size)?),
+        Command::Established { size, output } => output.close(established::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
         Command::Scale { size, output } => output.write(&scale::run(&size)?),
     }
+}
+
+/// Keeps this process, and what it starts from now on, off the CPU of the measured paths, which
+/// take it by name. Nothing can be kept off the only CPU.
+fn keep_off(cpu: usize) -> anyhow::Result<()> {
+    let own = Pid::from_raw(0);
+    let mut set = sched_getaffinity(own)?;
+    set.unset(cpu)?;
+    let left = (0..CpuSet::count()).any(|other| matches!(set.is_set(other), Ok(true)));
+    if left {
+        sched_setaffinity(own, &set)?;
+    }
+    Ok(())
 }
 
 /// A line of a table: a name and its figures, right-aligned.

@@ -2,6 +2,7 @@
 //! of its own because a socket belongs to the cgroup of the process that creates it.
 
 pub mod client;
+pub mod hold;
 pub mod pace;
 pub mod probe;
 pub mod server;
@@ -29,6 +30,10 @@ pub enum Command {
     Probe(Target),
     /// Read a count, make so many connections, print the nanoseconds they took; repeat.
     Pace(pace::Options),
+    /// Keep one connection; read a count, make so many exchanges on it, print the nanoseconds.
+    Hold(hold::Options),
+    /// Answer the connections of `hold`.
+    Echo(hold::EchoOptions),
 }
 
 /// Where and how to connect.
@@ -84,5 +89,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(options) => client::run(&options),
         Command::Probe(target) => probe::run(target),
         Command::Pace(options) => pace::run(&options),
+        Command::Hold(options) => hold::run(&options),
+        Command::Echo(options) => hold::echo(&options),
     }
 }

@@ -13,11 +13,10 @@ use serde_json::Value;
 
 use self::log::Applied;
 use self::memory::Memory;
-use super::api::{self, Api};
+use super::api::Api;
 use super::world;
 use crate::control::ControlPlane;
 use crate::node::{HTTP, Node};
-use crate::testbed::PORT;
 use crate::{http, testbed, ui};
 
 /// How large a world.
@@ -95,12 +94,12 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Value> {
     let mut api = Api::connect(&netns)?;
     ui::note(format!("loading {} services", size.services));
     let started = Instant::now();
-    let revision = api.apply_all(objects(size.services))?;
+    let revision = api.apply_all(world::objects(size.services))?;
     let load_s = started.elapsed().as_secs_f64();
     let control_loaded = Memory::of(control.id()?)?;
 
     ui::note("starting an agent that knows nothing");
-    let flags = flags(size.services);
+    let flags = world::agent_flags(size.services);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let mut node = Node::prepare(&netns, NODE, &flags)?;
     let empty = start(&mut node, &mut api, revision)?;
@@ -129,33 +128,6 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Value> {
         },
         size,
     ))
-}
-
-/// Room for the world, and for changes beside it.
-fn flags(services: u32) -> Vec<String> {
-    let backends = services * world::BACKENDS;
-    let room = |flag: &str, entries: u32| [flag.to_owned(), entries.to_string()];
-    [
-        room("--max-services", services.next_power_of_two().max(1024) * 2),
-        room("--max-backends", backends.next_power_of_two().max(4096) * 2),
-        room("--max-slots", backends.next_power_of_two().max(4096) * 4),
-    ]
-    .concat()
-}
-
-fn objects(services: u32) -> impl Iterator<Item = mesh_api::wire::Object> {
-    let heads = (0..services).map(|n| api::service(&format!("s{n}"), world::vip(n), PORT));
-    let endpoints = (0..services * world::BACKENDS).map(|n| endpoint(n, 1));
-    heads.chain(endpoints)
-}
-
-fn endpoint(n: u32, weight: u32) -> mesh_api::wire::Object {
-    let service = format!("s{}", n / world::BACKENDS);
-    api::endpoint(&service, &name(n), *world::backend(n).ip(), weight)
-}
-
-fn name(n: u32) -> String {
-    format!("s{}-{}", n / world::BACKENDS, n % world::BACKENDS)
 }
 
 /// Starts the agent and waits until it serves `revision`.
@@ -193,9 +165,9 @@ fn change(
         let at = (round - u32::from(kind == Kind::Added)) * 7_919 % endpoints;
         let started = Instant::now();
         revision = match kind {
-            Kind::Weight => api.apply(vec![endpoint(at, 2 + round)])?,
-            Kind::Removed => api.delete_endpoint(&name(at))?,
-            Kind::Added => api.apply(vec![endpoint(at, 1)])?,
+            Kind::Weight => api.apply(vec![world::endpoint(at, 2 + round)])?,
+            Kind::Removed => api.delete_endpoint(&world::endpoint_name(at))?,
+            Kind::Added => api.apply(vec![world::endpoint(at, 1)])?,
         };
         api.wait_live(revision)?;
         let end_to_end_ms = ms(started);

@@ -9,6 +9,9 @@ use anyhow::Result;
 use crate::workspace::Workspace;
 use crate::{build_ebpf, process, setup, ui};
 
+/// The benchmarks that compare the mesh with others.
+const COMPARING: [&str; 2] = ["connect", "established"];
+
 /// `demo ARGS`.
 pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     launch(workspace, "mesh-demo", args)
@@ -16,6 +19,9 @@ pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode>
 
 /// `bench WHAT ARGS`.
 pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    if args.first().is_some_and(|what| COMPARING.iter().any(|name| what == name)) {
+        setup::peers();
+    }
     launch(workspace, "mesh-bench", args)
 }
 

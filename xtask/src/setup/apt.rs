@@ -64,6 +64,20 @@ const PACKAGES: [Package; 7] = [
     },
 ];
 
+/// What benchmarks compare the mesh with. A benchmark says so when one is missing.
+const PEERS: [Package; 2] = [
+    Package {
+        name: "haproxy",
+        reason: "a proxy in the path, in benchmarks",
+        need: Need::Program("haproxy"),
+    },
+    Package {
+        name: "nftables",
+        reason: "address translation in the kernel, in benchmarks",
+        need: Need::Program("nft"),
+    },
+];
+
 impl Package {
     /// `  name   reason`, for lists.
     pub(super) fn explain(&self) -> String {
@@ -93,6 +107,15 @@ pub(super) fn missing(
         .collect()
 }
 
+/// Those of the benchmarks' peers that are not there.
+pub(super) fn missing_peers(has_program: impl Fn(&str) -> bool) -> Vec<&'static Package> {
+    let missing = |package: &&Package| match package.need {
+        Need::Program(program) => !has_program(program),
+        Need::Compiler | Need::Linker | Need::Clippy => false,
+    };
+    PEERS.iter().filter(missing).collect()
+}
+
 /// The command for people who have to run it themselves.
 pub(super) fn command_line(packages: &[&Package]) -> String {
     let names: Vec<_> = packages.iter().map(|package| package.name).collect();
@@ -116,8 +139,10 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
         process::run(apt_get().args(["update", "--quiet"]))?;
         install()?;
     }
-    if packages.iter().any(|package| package.name == "nginx-light") {
-        stop_nginx()?;
+    for (package, service) in [("nginx-light", "nginx"), ("haproxy", "haproxy")] {
+        if packages.iter().any(|installed| installed.name == package) {
+            stop(service)?;
+        }
     }
     Ok(())
 }
@@ -128,13 +153,13 @@ fn apt_get() -> Command {
     command
 }
 
-/// Debian starts what it installs; nobody asked for a server on port 80.
-fn stop_nginx() -> Result<()> {
+/// Debian starts what it installs; nobody asked for a server.
+fn stop(service: &str) -> Result<()> {
     if !machine::exists("/run/systemd/system") {
         return Ok(());
     }
-    say("stopping the nginx service that the package has started");
-    process::run(Command::new("systemctl").args(["disable", "--now", "--quiet", "nginx"]))
+    say(format_args!("stopping the service {service}, which the package has started"));
+    process::run(Command::new("systemctl").args(["disable", "--now", "--quiet", service]))
 }
 
 #[cfg(test)]
@@ -166,6 +191,12 @@ mod tests {
         let found = Found { compiler: None, linker: true, clippy: true };
         let expected = ["rustc-web", "rust-web-src", "rust-web-clippy", "nginx-light"];
         assert_eq!(names(found, true), expected);
+    }
+
+    #[test]
+    fn peers_are_asked_for_by_their_programs() {
+        let missing = missing_peers(|program| program != "nft");
+        assert_eq!(missing.iter().map(|package| package.name).collect::<Vec<_>>(), ["nftables"]);
     }
 
     #[test]

@@ -40,6 +40,21 @@ pub(crate) fn run(workspace: &Workspace, ci: bool) -> Result<()> {
     Ok(())
 }
 
+/// Installs what benchmarks compare the mesh with. Without it they run all the same, and say what
+/// is missing, so a failure here is only told.
+pub(crate) fn peers() {
+    let missing = apt::missing_peers(machine::has_program);
+    if missing.is_empty() {
+        return;
+    }
+    if !(machine::is_root() && machine::is_debian()) {
+        let names: Vec<_> = missing.iter().map(|package| package.explain()).collect();
+        ui::warn(format_args!("not installed, so not compared with:\n{}", names.join("\n")));
+    } else if let Err(error) = apt::install(&missing) {
+        ui::warn(format_args!("warning: not all peers are installed: {error:#}"));
+    }
+}
+
 /// What was there before anything was installed.
 #[derive(Debug, Clone, Copy)]
 struct Found {

@@ -1,7 +1,7 @@
 //! Backend servers: one `mesh-load serve` process plays any number of them.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -21,11 +21,12 @@ impl Backends {
     pub fn start(
         place: &Place,
         mode: Mode,
-        servers: &[(&str, SocketAddrV4)],
+        servers: &[(&str, impl Copy + Into<SocketAddr>)],
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(bins::helper("mesh-load")?);
         command.args(["serve", "--mode", mode.as_str()]);
         for (name, address) in servers {
+            let address: SocketAddr = (*address).into();
             command.arg("--listen").arg(format!("{name}={address}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());

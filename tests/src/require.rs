@@ -2,7 +2,7 @@
 //! test fails it with one clear line: a skipped test would look like a passed one.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Context as _, bail};
@@ -37,6 +37,18 @@ fn tool_exists(tool: &str) -> anyhow::Result<()> {
     }
     let package = if tool == "ip" { "iproute2" } else { tool };
     bail!("needs `{tool}`: apt-get install {package}")
+}
+
+/// Does this kernel speak IPv6? Some are started with `ipv6.disable=1`.
+#[must_use]
+pub fn ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
+}
+
+/// A program of the system that a test cannot do without.
+pub fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    crate::bins::in_path(name)
+        .with_context(|| format!("needs `{name}`: apt-get install {package} (cargo xtask setup)"))
 }
 
 /// Is a BPF file system mounted at its place, as this thread sees it?

@@ -1,8 +1,11 @@
 //! The usual topology: one namespace that holds a control plane, a node, a client address and
 //! backends. Addresses are the same in every testbed, since no two share a namespace.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
+
+use anyhow::Context as _;
 
 use crate::backend::Backends;
 use crate::control::ControlPlane;
@@ -16,6 +19,9 @@ use crate::require;
 
 /// The service's address: nobody listens there.
 pub const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 80);
+/// A service's address of the other family.
+pub const VIP6: SocketAddrV6 =
+    SocketAddrV6::new(Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, 0x10), 80, 0, 0);
 /// Port of every backend.
 pub const PORT: u16 = 8080;
 
@@ -27,6 +33,23 @@ pub const SMALL: [&str; 6] =
 #[must_use]
 pub const fn backend(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 1, n + 1)
+}
+
+/// IPv6 address of backend `n` (0 to 253).
+#[must_use]
+pub const fn backend6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0, 0, 1, 0, 0, 0, n as u16 + 1)
+}
+
+/// The form in which an IPv6 socket reaches an IPv4 address; others stay as they are.
+#[must_use]
+pub const fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => {
+            SocketAddr::V6(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0))
+        }
+        SocketAddr::V6(_) => address,
+    }
 }
 
 /// Everything that a test of one node needs. Fields drop in order: traffic's targets last.
@@ -79,8 +102,8 @@ impl Testbed {
     }
 }
 
-/// A namespace with the client's address, 200 backend addresses and a way to the VIPs that
-/// leads nowhere: a connection that is not rewritten fails at once.
+/// A namespace with the client's addresses, 200 backend addresses and no way to the VIPs: a
+/// connection that is not rewritten fails at once.
 pub fn namespace(what: &str) -> anyhow::Result<Arc<NetNs>> {
     require::kernel()?;
     let netns = NetNs::create(what)?;
@@ -88,5 +111,15 @@ pub fn namespace(what: &str) -> anyhow::Result<Arc<NetNs>> {
         "addr add 10.77.0.1/32 dev lo",
         "route add local 10.77.1.0/24 dev lo src 10.77.0.1",
     ])?;
+    if require::ipv6() {
+        netns.ip(&[
+            "addr add fd77::1/128 dev lo nodad",
+            "route add local fd77:0:0:1::/64 dev lo src fd77::1",
+        ])?;
+        // Unlike IPv4, a server may not listen on an address that is local by its route alone.
+        netns
+            .run(|| fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1"))?
+            .context("allowing servers on any IPv6 address")?;
+    }
     Ok(Arc::new(netns))
 }

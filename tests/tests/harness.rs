@@ -1,16 +1,19 @@
 //! The harness itself, without a mesh: a test that measures with a broken ruler proves nothing.
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_tests::backend::Backends;
 use mesh_tests::cgroup::Cgroup;
-use mesh_tests::load::Mode;
+use mesh_tests::load::{Mode, monotonic_ns};
 use mesh_tests::process::Place;
-use mesh_tests::testbed::{PORT, backend, namespace};
-use mesh_tests::traffic::{Plan, Traffic, probe};
+use mesh_tests::testbed::{PORT, VIP, VIP6, backend, backend6, mapped, namespace};
+use mesh_tests::traffic::{Flows, Plan, Traffic, probe};
+use mesh_tests::wait::eventually;
 use mesh_tests::{nginx, stats, ui};
 
 #[test]
@@ -32,9 +35,9 @@ fn traffic_reaches_the_backend_it_was_sent_to_and_failures_are_recorded() -> any
     assert_eq!(seen["peer"], one.to_string());
 
     let traffic = Traffic::start(&place, Plan::to(one, Mode::Greet))?;
-    traffic.wait_for(500, std::time::Duration::from_secs(10))?;
+    traffic.wait_for(500, Duration::from_secs(10))?;
     drop(servers);
-    traffic.wait_for(10, std::time::Duration::from_secs(10))?;
+    traffic.wait_for(10, Duration::from_secs(10))?;
     let outcome = traffic.stop()?;
     let refused = refused_or_reset(&outcome.failures());
     assert!(refused > 0, "{:?}", outcome.failures());
@@ -84,5 +87,70 @@ fn nginx_answers_with_its_version_where_it_is_installed() -> anyhow::Result<()> 
     assert_eq!(outcome.answered_by("v1"), 500, "{:?}", outcome.failures());
     let figures = outcome.records.iter().map(|r| stats::millis(r.duration_ns));
     println!("p50 {:.3} ms", stats::Figures::new(figures.collect()).median());
+    Ok(())
+}
+
+#[test]
+fn every_mode_and_family_is_exact_without_a_mesh() -> anyhow::Result<()> {
+    let netns = namespace("harness-all")?;
+    let place = Place::in_netns(&netns);
+    for mode in [Mode::Greet, Mode::Ping, Mode::Udp, Mode::UdpSendto] {
+        let v4 = SocketAddr::new(backend(0).into(), PORT);
+        let v6 = SocketAddr::new(backend6(0).into(), PORT);
+        let _servers = Backends::start(&place, mode, &[("four", v4), ("six", v6)])?;
+        for (target, name) in [(v4, "four"), (v6, "six"), (mapped(v4), "four")] {
+            let outcome = Traffic::run(&place, Plan::to(target, mode), 50)?;
+            assert_eq!(outcome.answered_by(name), 50, "{mode:?} {target}: {outcome:?}");
+            let seen = probe(&place, target, mode)?;
+            assert_eq!(seen["peer"], target.to_string(), "{mode:?}: {seen}");
+            assert_eq!(seen["name"], name, "{mode:?}: {seen}");
+        }
+        // Nobody listens there, and no route leads to the services' addresses.
+        let plan = Plan::to(SocketAddr::new(backend(1).into(), PORT), Mode::Greet);
+        assert_eq!(Traffic::run(&place, plan, 3)?.failures().get("111"), Some(&3));
+        for nowhere in [SocketAddr::from(VIP), VIP6.into(), mapped(VIP.into())] {
+            let outcome = Traffic::run(&place, Plan::to(nowhere, mode), 3)?;
+            assert_eq!(outcome.failures().get("101"), Some(&3), "{mode:?} {nowhere}: {outcome:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lasting_sockets_keep_their_peer_and_get_over_its_end() -> anyhow::Result<()> {
+    let netns = namespace("harness-flow")?;
+    let place = Place::in_netns(&netns);
+    let [one, two] = [0, 1].map(|n| SocketAddr::new(backend(n).into(), PORT));
+    for mode in [Mode::Ping, Mode::Udp, Mode::UdpSendto] {
+        let servers = [("one", one), ("two", two)];
+        let running = Backends::start(&place, mode, &servers)?;
+        let flows = Flows {
+            // In one mode all of them share a socket, which has one family.
+            targets: vec![if mode == Mode::UdpSendto { mapped(one) } else { one }, mapped(two)],
+            flows: NonZeroU32::new(2).unwrap(),
+            patience: Duration::from_millis(200),
+            ..Flows::to(one, mode)
+        };
+        let traffic = Traffic::flows(&place, &flows)?;
+        traffic.wait_for(200, Duration::from_secs(10))?;
+        let healthy = traffic.peek();
+        assert_eq!(healthy.failed(), 0, "{mode:?}: {:?}", healthy.failures());
+        for ((flow, target), names) in healthy.names_by_flow() {
+            let expected = if target == 0 { "one" } else { "two" };
+            assert_eq!(names, [Arc::from(expected)], "{mode:?} flow {flow}");
+        }
+        drop(running);
+        eventually(|| match traffic.peek().failed() {
+            0 => Err(format!("{mode:?}: the end of the servers was not seen")),
+            _ => Ok(()),
+        })?;
+        let _running = Backends::start(&place, mode, &servers)?;
+        let back = monotonic_ns();
+        eventually(|| match traffic.peek().between(back, u64::MAX).answered_by("two") {
+            0 => Err(format!("{mode:?}: no answer from the new server")),
+            _ => Ok(()),
+        })?;
+        traffic.stop()?;
+    }
     Ok(())
 }

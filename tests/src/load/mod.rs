@@ -2,13 +2,16 @@
 //! of its own because a socket belongs to the cgroup of the process that creates it.
 
 pub mod client;
+mod datagram;
+pub mod flow;
 pub mod hold;
+mod lines;
 pub mod pace;
 pub mod probe;
 pub mod server;
 mod wire;
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nix::time::{ClockId, clock_gettime};
@@ -22,10 +25,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer connections with a name and the peer that was seen.
+    /// Answer connections and datagrams with a name and the peer that was seen.
     Serve(server::Options),
     /// Connect again and again; one line on standard output for each connection.
     Run(client::Options),
+    /// Keep sockets open and exchange on them again and again; one line for each exchange.
+    Flow(flow::Options),
     /// Connect once and print what happened as JSON.
     Probe(Target),
     /// Read a count, make so many connections, print the nanoseconds they took; repeat.
@@ -36,12 +41,13 @@ pub enum Command {
     Echo(hold::EchoOptions),
 }
 
-/// Where and how to connect.
+/// Where and how to connect. An address written `[::ffff:a.b.c.d]:port` is reached through an
+/// IPv6 socket: that is the v4-mapped form.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Target {
     /// Address to connect to.
     #[arg(long)]
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// What to say.
     #[arg(long, value_enum, default_value_t = Mode::Greet)]
     pub mode: Mode,
@@ -58,6 +64,12 @@ pub enum Mode {
     /// One HTTP/1.1 request, closed with a reset once the answer is complete: connect, request
     /// and close without a port in `TIME_WAIT`, for the benchmark.
     Request,
+    /// TCP, and each line of the client is answered with one: for connections that last.
+    Ping,
+    /// UDP, one datagram each way on a socket that `connect()` was called on.
+    Udp,
+    /// UDP, one datagram each way on a socket without `connect()`: `sendto`, `recvfrom`.
+    UdpSendto,
 }
 
 impl Mode {
@@ -68,7 +80,16 @@ impl Mode {
             Self::Greet => "greet",
             Self::Http => "http",
             Self::Request => "request",
+            Self::Ping => "ping",
+            Self::Udp => "udp",
+            Self::UdpSendto => "udp-sendto",
         }
+    }
+
+    /// Does it need UDP sockets, at both ends?
+    #[must_use]
+    pub const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpSendto)
     }
 }
 
@@ -87,6 +108,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => server::run(&options),
         Command::Run(options) => client::run(&options),
+        Command::Flow(options) => flow::run(&options),
         Command::Probe(target) => probe::run(target),
         Command::Pace(options) => pace::run(&options),
         Command::Hold(options) => hold::run(&options),

@@ -2,7 +2,7 @@
 //! variants stay alive and warm; the benchmark decides whose turn it is.
 
 use std::io::{self, BufRead as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,7 +14,7 @@ use super::{Mode, Target, monotonic_ns, wire};
 pub struct Options {
     /// First address to connect to.
     #[arg(long)]
-    first: SocketAddrV4,
+    first: SocketAddr,
     /// Walk over so many consecutive addresses, a stride apart, so that no variant lives
     /// from one hot cache line.
     #[arg(long, default_value_t = 1)]
@@ -34,8 +34,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let start = monotonic_ns();
         for _ in 0..count {
             step = step.wrapping_add(options.stride) % options.addresses.max(1);
-            let address = u32::from(*options.first.ip()).wrapping_add(step);
-            let target = SocketAddrV4::new(Ipv4Addr::from(address), options.first.port());
+            let target = SocketAddr::new(after(options.first.ip(), step), options.first.port());
             wire::exchange(Target { target, mode: options.mode })
                 .with_context(|| format!("connecting to {target}"))?;
         }
@@ -45,4 +44,12 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// The address `step` after `first`.
+fn after(first: IpAddr, step: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first).wrapping_add(step)).into(),
+        IpAddr::V6(first) => Ipv6Addr::from(u128::from(first).wrapping_add(step.into())).into(),
+    }
 }

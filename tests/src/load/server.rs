@@ -1,9 +1,10 @@
 //! `mesh-load serve`: one thread and epoll. Each connection is greeted with the server's name
-//! and the peer it saw, and what it sends is sent back; or it is answered in HTTP.
+//! and the peer it saw, and what it sends is sent back; or it is answered in HTTP; or each line,
+//! or datagram, is answered with `<name> <peer> <what was sent>`.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,21 +17,27 @@ use super::Mode;
 pub struct Options {
     /// `name=address:port`; may be repeated, one process then plays several backends.
     #[arg(long = "listen", required = true, value_parser = parse_listen)]
-    listen: Vec<(String, SocketAddrV4)>,
+    listen: Vec<(String, SocketAddr)>,
     /// What to say.
     #[arg(long, value_enum, default_value_t = Mode::Greet)]
     mode: Mode,
 }
 
-fn parse_listen(text: &str) -> Result<(String, SocketAddrV4), String> {
+fn parse_listen(text: &str) -> Result<(String, SocketAddr), String> {
     let (name, address) = text.split_once('=').ok_or("expected name=address:port".to_owned())?;
     let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
     Ok((name.to_owned(), address))
 }
 
+/// What a name stands behind.
+enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
 struct Conn {
     stream: TcpStream,
-    /// Answer to a request of `Mode::Http`.
+    /// Answer to a request of `Mode::Http`; what stands before each line of `Mode::Ping`.
     answer: String,
     /// Bytes of an unfinished request.
     request: Vec<u8>,
@@ -40,11 +47,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut listeners = Vec::new();
     for (name, address) in &options.listen {
-        let listener = TcpListener::bind(address).with_context(|| format!("listen {address}"))?;
-        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN)?;
-        listener.set_nonblocking(true)?;
         let token = u64::try_from(listeners.len())?;
-        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        let listener = listen(&epoll, event, *address, options.mode)
+            .with_context(|| format!("listen {address}"))?;
         listeners.push((name, listener));
     }
     {
@@ -65,9 +71,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         for event in events.iter().take(ready) {
             let token = event.data();
             let listener = usize::try_from(token).ok().and_then(|index| listeners.get(index));
-            if let Some((name, listener)) = listener {
+            if let Some((name, Listener::Udp(socket))) = listener {
+                answer_datagrams(name, socket);
+            } else if let Some((name, Listener::Tcp(listener))) = listener {
                 while let Ok((stream, peer)) = listener.accept() {
-                    let hello = format!("{name} {peer}\n");
+                    let hello = format!("{name} {peer}");
                     if let Ok(conn) = open(stream, &hello, options.mode) {
                         let interest = EpollEvent::new(EpollFlags::EPOLLIN, next);
                         if epoll.add(&conn.stream, interest).is_ok() {
@@ -85,16 +93,56 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
+fn listen(
+    epoll: &Epoll,
+    event: EpollEvent,
+    address: SocketAddr,
+    mode: Mode,
+) -> anyhow::Result<Listener> {
+    if mode.is_udp() {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        epoll.add(&socket, event)?;
+        return Ok(Listener::Udp(socket));
+    }
+    let listener = TcpListener::bind(address)?;
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN)?;
+    listener.set_nonblocking(true)?;
+    epoll.add(&listener, event)?;
+    Ok(Listener::Tcp(listener))
+}
+
+fn answer_datagrams(name: &str, socket: &UdpSocket) {
+    let mut request = [0; 2048];
+    loop {
+        match socket.recv_from(&mut request) {
+            Ok((length, peer)) => {
+                let mut answer = format!("{name} {peer} ").into_bytes();
+                answer.extend_from_slice(request.get(..length).unwrap_or(&[]));
+                // A client that has gone does not want its answer.
+                drop(socket.send_to(&answer, peer));
+            }
+            // The next read says whether there is more.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(_) => return,
+        }
+    }
+}
+
 fn open(mut stream: TcpStream, hello: &str, mode: Mode) -> io::Result<Conn> {
     stream.set_nonblocking(true)?;
     let answer = match mode {
         Mode::Greet => {
-            stream.write_all(hello.as_bytes())?;
+            stream.write_all(format!("{hello}\n").as_bytes())?;
             String::new()
         }
+        Mode::Ping | Mode::Udp | Mode::UdpSendto => {
+            stream.set_nodelay(true)?;
+            format!("{hello} ")
+        }
         Mode::Http | Mode::Request => format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{hello}",
-            hello.len()
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{hello}\n",
+            hello.len() + 1
         ),
     };
     Ok(Conn { stream, answer, request: Vec::new() })
@@ -112,6 +160,15 @@ fn serve(conn: &mut Conn, mode: Mode) -> io::Result<bool> {
     match mode {
         Mode::Greet => {
             conn.stream.write_all(read)?;
+            Ok(true)
+        }
+        Mode::Ping | Mode::Udp | Mode::UdpSendto => {
+            conn.request.extend_from_slice(read);
+            while let Some(end) = conn.request.iter().position(|byte| *byte == b'\n') {
+                let mut answer = conn.answer.clone().into_bytes();
+                answer.extend(conn.request.drain(..=end));
+                conn.stream.write_all(&answer)?;
+            }
             Ok(true)
         }
         Mode::Http | Mode::Request => {

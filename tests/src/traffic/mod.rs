@@ -1,9 +1,10 @@
 //! Traffic from inside a cgroup and a namespace: who answered, what failed, when.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddrV4;
-use std::num::NonZeroU32;
+use std::net::SocketAddr;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -16,26 +17,7 @@ use crate::bins;
 use crate::load::Mode;
 use crate::process::{Place, Process};
 
-/// What to send.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// Address to connect to.
-    pub target: SocketAddrV4,
-    /// What a connection carries.
-    pub mode: Mode,
-    /// Connections at a time.
-    pub concurrency: NonZeroU32,
-    /// Rest of each thread between two connections.
-    pub pause: Duration,
-}
-
-impl Plan {
-    /// One connection after the other, without rest.
-    #[must_use]
-    pub const fn to(target: SocketAddrV4, mode: Mode) -> Self {
-        Self { target, mode, concurrency: NonZeroU32::MIN, pause: Duration::ZERO }
-    }
-}
+pub use self::plan::{Flows, Plan};
 
 /// One connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +28,10 @@ pub struct Record {
     pub duration_ns: u64,
     /// The backend's name, or the error (an errno where there was one).
     pub outcome: Result<Arc<str>, String>,
+    /// Number of the client's thread, which is also that of its lasting socket.
+    pub flow: u32,
+    /// Number of the address among those of `Flows`.
+    pub target: u32,
 }
 
 /// All connections of a run.
@@ -97,6 +83,21 @@ impl Outcome {
         u64::try_from(self.records.len()).unwrap_or(u64::MAX)
     }
 
+    /// The names that answered each lasting socket, in order, without repetitions.
+    #[must_use]
+    pub fn names_by_flow(&self) -> BTreeMap<(u32, u32), Vec<Arc<str>>> {
+        let mut flows: BTreeMap<_, Vec<Arc<str>>> = BTreeMap::new();
+        for record in &self.records {
+            let names = flows.entry((record.flow, record.target)).or_default();
+            if let Ok(name) = &record.outcome
+                && names.last() != Some(name)
+            {
+                names.push(Arc::clone(name));
+            }
+        }
+        flows
+    }
+
     /// Those that were started in a span of time.
     #[must_use]
     pub fn between(&self, from_ns: u64, to_ns: u64) -> Self {
@@ -123,25 +124,25 @@ pub struct Traffic {
 impl Traffic {
     /// Starts connections that go on until `stop`.
     pub fn start(place: &Place, plan: Plan) -> anyhow::Result<Self> {
-        Self::spawn(place, plan, None)
+        Self::spawn(place, plan.command(None)?)
     }
 
     /// Makes `count` connections and waits for them.
     pub fn run(place: &Place, plan: Plan, count: u64) -> anyhow::Result<Outcome> {
-        Self::spawn(place, plan, Some(count))?.finish()
+        Self::spawn(place, plan.command(Some(count))?)?.finish()
     }
 
-    fn spawn(place: &Place, plan: Plan, count: Option<u64>) -> anyhow::Result<Self> {
-        let mut command = Command::new(bins::helper("mesh-load")?);
-        command
-            .arg("run")
-            .args(["--target", &plan.target.to_string()])
-            .args(["--mode", plan.mode.as_str()])
-            .args(["--concurrency", &plan.concurrency.to_string()])
-            .args(["--pause-us", &plan.pause.as_micros().to_string()]);
-        if let Some(count) = count {
-            command.args(["--count", &count.to_string()]);
-        }
+    /// Starts lasting sockets that go on until `stop`.
+    pub fn flows(place: &Place, flows: &Flows) -> anyhow::Result<Self> {
+        Self::spawn(place, flows.command(None)?)
+    }
+
+    /// Makes `count` exchanges on each lasting socket and waits for them.
+    pub fn run_flows(place: &Place, flows: &Flows, count: u64) -> anyhow::Result<Outcome> {
+        Self::spawn(place, flows.command(Some(count))?)?.finish()
+    }
+
+    fn spawn(place: &Place, mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let process = Process::spawn("traffic", command, place, None)?;
         let stdout =
@@ -219,7 +220,10 @@ fn read(stdout: ChildStdout, outcome: &Mutex<Outcome>) {
         let outcome_of_one = word
             .strip_prefix('!')
             .map_or_else(|| Ok(intern(&mut names, word)), |error| Err(error.to_owned()));
-        lock(outcome).records.push(Record { start_ns, duration_ns, outcome: outcome_of_one });
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let (flow, target) = (number(), number());
+        let record = Record { start_ns, duration_ns, outcome: outcome_of_one, flow, target };
+        lock(outcome).records.push(record);
     }
 }
 
@@ -234,7 +238,8 @@ fn intern(names: &mut Vec<Arc<str>>, name: &str) -> Arc<str> {
 
 /// One connection, looked at closely: the JSON that `mesh-load probe` prints
 /// (`connected`, `errno`, `peer`, `name`, …).
-pub fn probe(place: &Place, target: SocketAddrV4, mode: Mode) -> anyhow::Result<Value> {
+pub fn probe(place: &Place, target: impl Into<SocketAddr>, mode: Mode) -> anyhow::Result<Value> {
+    let target = target.into();
     let mut command = Command::new(bins::helper("mesh-load")?);
     command.args(["probe", "--target", &target.to_string()]);
     command.args(["--mode", mode.as_str()]);

@@ -27,10 +27,12 @@ enum Need {
     Clippy,
     /// A program that tests and demo start.
     Program(&'static str),
+    /// A module for nginx: a file in one of its folders.
+    NginxModule(&'static str),
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 13] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -62,7 +64,40 @@ const PACKAGES: [Package; 7] = [
         reason: "an unmodified server behind the mesh, in demo and benchmarks",
         need: Need::Program("nginx"),
     },
+    Package {
+        name: "libnginx-mod-stream",
+        reason: "nginx as a client of UDP services, in tests",
+        need: Need::NginxModule("ngx_stream_module.so"),
+    },
+    Package {
+        name: "curl",
+        reason: "a client of the tests: TCP in every address family",
+        need: Need::Program("curl"),
+    },
+    Package {
+        name: "python3",
+        reason: "a client of the tests: asyncio, TCP and UDP",
+        need: Need::Program("python3"),
+    },
+    Package {
+        name: "dnsmasq-base",
+        reason: "servers of the tests, and a client with unconnected UDP sockets",
+        need: Need::Program("dnsmasq"),
+    },
+    Package {
+        name: "bind9-dnsutils",
+        reason: "a client of the tests: dig",
+        need: Need::Program("dig"),
+    },
+    Package {
+        name: "socat",
+        reason: "a client of the tests: UDP with and without connect()",
+        need: Need::Program("socat"),
+    },
 ];
+
+/// Where Debian's nginx, and one built from its sources, keep modules.
+const NGINX_MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"];
 
 /// What benchmarks compare the mesh with. A benchmark says so when one is missing.
 const PEERS: [Package; 2] = [
@@ -81,7 +116,7 @@ const PEERS: [Package; 2] = [
 impl Package {
     /// `  name   reason`, for lists.
     pub(super) fn explain(&self) -> String {
-        format!("  {:16} {}", self.name, self.reason)
+        format!("  {:19} {}", self.name, self.reason)
     }
 }
 
@@ -90,6 +125,7 @@ pub(super) fn missing(
     found: Found,
     ci: bool,
     has_program: impl Fn(&str) -> bool,
+    has_module: impl Fn(&str) -> bool,
 ) -> Vec<&'static Package> {
     let debian_compiler = found.compiler != Some(Compiler::RustupNightly);
     PACKAGES
@@ -103,9 +139,14 @@ pub(super) fn missing(
             }
             Need::Clippy => ci && debian_compiler && !(found.clippy && found.compiler.is_some()),
             Need::Program(program) => !has_program(program),
+            Need::NginxModule(file) => !has_module(file),
         })
         .collect()
 }
+
+/// Is this module for nginx installed?
+pub(super) fn has_nginx_module(file: &str) -> bool {
+    NGINX_MODULES.iter().any(|folder| machine::exists(format!("{folder}/{file}")))
 
 /// Those of the benchmarks' peers that are not there.
 pub(super) fn missing_peers(has_program: impl Fn(&str) -> bool) -> Vec<&'static Package> {
@@ -167,7 +208,7 @@ mod tests {
     use super::*;
 
     fn names(found: Found, ci: bool) -> Vec<&'static str> {
-        missing(found, ci, |program| program != "nginx")
+        missing(found, ci, |program| program != "nginx", |_| true)
             .iter()
             .map(|package| package.name)
             .collect()
@@ -177,6 +218,14 @@ mod tests {
     fn a_complete_machine_needs_only_the_missing_program() {
         let found = Found { compiler: Some(Compiler::Debian), linker: true, clippy: true };
         assert_eq!(names(found, true), ["nginx-light"]);
+    }
+
+    #[test]
+    fn a_module_is_looked_for_by_its_file() {
+        let found = Found { compiler: Some(Compiler::Debian), linker: true, clippy: true };
+        let missing = missing(found, false, |_| true, |file| file != "ngx_stream_module.so");
+        let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+        assert_eq!(names, ["libnginx-mod-stream"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The smallest HTTP client that can read health, metrics and status pages.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -9,7 +9,12 @@ use anyhow::{Context as _, bail};
 use crate::netns::NetNs;
 
 /// GET `path` from inside a namespace: status code and body.
-pub fn get(netns: &NetNs, address: SocketAddrV4, path: &str) -> anyhow::Result<(u16, String)> {
+pub fn get(
+    netns: &NetNs,
+    address: impl Into<SocketAddr>,
+    path: &str,
+) -> anyhow::Result<(u16, String)> {
+    let address = address.into();
     let mut stream = netns.run(|| TcpStream::connect(address))??;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
@@ -28,7 +33,7 @@ pub fn get(netns: &NetNs, address: SocketAddrV4, path: &str) -> anyhow::Result<(
 }
 
 /// The same, when only 200 will do.
-pub fn get_ok(netns: &NetNs, address: SocketAddrV4, path: &str) -> anyhow::Result<String> {
+pub fn get_ok(netns: &NetNs, address: impl Into<SocketAddr>, path: &str) -> anyhow::Result<String> {
     let (status, body) = get(netns, address, path)?;
     if status != 200 {
         bail!("GET {path}: {status}: {}", body.trim());

@@ -29,6 +29,7 @@ pub mod script;
 pub mod stats;
 mod sys;
 pub mod testbed;
+pub mod torture;
 pub mod traffic;
 pub mod ui;
 pub mod wait;

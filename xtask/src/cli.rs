@@ -36,6 +36,12 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Stop, kill and replace the agent under load for a minute, and count every failure (root)
+    Torture {
+        /// Passed on; `cargo xtask torture -- --help` builds it and lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Run every test: unit, golden, and on this kernel (root)
     Test,
     /// Check the invariants of ARCHITECTURE.md and the house style

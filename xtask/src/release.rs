@@ -1,4 +1,4 @@
-//! `cargo xtask demo` and `cargo xtask bench`: build what they run, then become it, so that
+//! `cargo xtask demo`, `bench` and `torture`: build what they run, then become it, so that
 //! Ctrl-C and the exit code are the program's own.
 
 use std::ffi::OsString;
@@ -23,6 +23,11 @@ pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode
         setup::peers();
     }
     launch(workspace, "mesh-bench", args)
+}
+
+/// `torture ARGS`.
+pub(crate) fn torture(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    launch(workspace, "mesh-torture", args)
 }
 
 fn launch(workspace: &Workspace, program: &str, args: &[OsString]) -> Result<ExitCode> {

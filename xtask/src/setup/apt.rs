@@ -147,12 +147,13 @@ pub(super) fn missing(
 /// Is this module for nginx installed?
 pub(super) fn has_nginx_module(file: &str) -> bool {
     NGINX_MODULES.iter().any(|folder| machine::exists(format!("{folder}/{file}")))
+}
 
 /// Those of the benchmarks' peers that are not there.
 pub(super) fn missing_peers(has_program: impl Fn(&str) -> bool) -> Vec<&'static Package> {
     let missing = |package: &&Package| match package.need {
         Need::Program(program) => !has_program(program),
-        Need::Compiler | Need::Linker | Need::Clippy => false,
+        Need::Compiler | Need::Linker | Need::Clippy | Need::NginxModule(_) => false,
     };
     PEERS.iter().filter(missing).collect()
 }

@@ -74,8 +74,14 @@ impl Cgroup {
     }
 }
 
-/// Kills what is in the cgroup (only what was started there can be) and removes it.
+/// Kills what is in the cgroup (only what was started there can be) and removes it, after
+/// those inside it.
 fn remove(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
     let deadline = Instant::now() + Duration::from_secs(3);
     while fs::remove_dir(path).is_err() && path.exists() && Instant::now() < deadline {
         drop(fs::write(path.join("cgroup.kill"), "1"));

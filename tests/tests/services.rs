@@ -145,6 +145,25 @@ fn replies_of_a_shared_backend_follow_their_requests() -> anyhow::Result<()> {
 }
 
 #[test]
+fn socket_that_asks_the_backend_directly_as_well_hears_each_reply_as_it_asked() -> anyhow::Result<()>
+{
+    let bed = Testbed::start("besides")?;
+    let own = SocketAddr::new(backend(0).into(), PORT);
+    let _servers = serve(&bed, Mode::UdpSendto, &[("one", own)])?;
+    let vip = SocketAddr::new(numbered_vips(0)[0], 53);
+    let manifest = Manifest::new()
+        .service_at("one", &[vip.ip()], &[("main", 53, PORT, "UDP")], "")
+        .endpoint("one", "one", "v1", backend(0));
+    bed.meshctl.apply(&manifest)?;
+    for targets in [vec![vip, own], vec![own, vip], vec![mapped(own), mapped(vip)]] {
+        let flows = Flows { targets, ..Flows::to(vip, Mode::UdpSendto) };
+        let outcome = Traffic::run_flows(&bed.node.place(), &flows, 50)?;
+        assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
+    }
+    Ok(())
+}
+
+#[test]
 fn dnsmasq_with_a_single_socket_asks_each_service_for_its_own_names() -> anyhow::Result<()> {
     const SERVICES: u8 = 6;
     let bed = Testbed::start("forward")?;

@@ -164,13 +164,18 @@ impl Client {
         &mut self,
         message: wire::ListWorkloadsRequest,
     ) -> Result<Vec<wire::NodeWorkloads>, Failure> {
-        let stream = self.workloads.list_workloads(timed(message, CALL)).await;
-        let mut stream = stream.map_err(|status| self.failure(&status))?.into_inner();
-        let mut nodes = Vec::new();
-        while let Some(node) = stream.message().await.map_err(|status| self.failure(&status))? {
-            nodes.push(node);
-        }
-        Ok(nodes)
+        let left = self.limit.left();
+        let all = async {
+            let mut stream =
+                self.workloads.list_workloads(timed(message, left)).await?.into_inner();
+            let mut nodes = Vec::new();
+            while let Some(node) = stream.message().await? {
+                nodes.push(node);
+            }
+            Ok(nodes)
+        };
+        let answer = tokio::time::timeout(left, all).await;
+        answered(&self.server, answer)
     }
 
     /// What a status means.

@@ -7,7 +7,7 @@ use crate::client::Context;
 use crate::failure::Failure;
 use crate::output::style::{Style, Tone};
 use crate::output::table::Table;
-use crate::output::{Format, emit, emit_value, note, time};
+use crate::output::{Format, emit_value, note, time};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,10 +23,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let request = wire::ListWorkloadsRequest { node: node.unwrap_or_default() };
     let found = context.connect().await?.workloads(request).await?;
     let nodes: Vec<Node> = found.into_iter().map(|node| Node::new(node, enrolled)).collect();
-    if context.format == Format::Name {
-        return emit(&names(&nodes));
-    }
-    emit_value(context, &nodes, |wide| table(&nodes, wide, context.style))?;
+    emit_value(context, &nodes, || names(&nodes), |wide| table(&nodes, wide, context.style))?;
     if matches!(context.format, Format::Table | Format::Wide) {
         for remark in remarks(&nodes) {
             note(&remark);
@@ -111,8 +108,8 @@ impl From<wire::Workload> for Workload {
     }
 }
 
-fn names(nodes: &[Node]) -> String {
-    let line = |node: &Node, it: &Workload| format!("{}/{}/{}\n", node.name, it.kind, it.name);
+fn names(nodes: &[Node]) -> Vec<String> {
+    let line = |node: &Node, it: &Workload| format!("{}/{}/{}", node.name, it.kind, it.name);
     nodes.iter().flat_map(|node| node.workloads.iter().map(|it| line(node, it))).collect()
 }
 
@@ -235,7 +232,7 @@ a      unit   sshd.service    no         --exclude-cgroup /system.slice/sshd.ser
 "
         );
         let out = nodes(Some(false));
-        assert_eq!(names(&out), "a/unit/sshd.service\n");
+        assert_eq!(names(&out), ["a/unit/sshd.service"]);
         assert!(table(&out, true, Style::PLAIN).contains(" 42 "));
         let json = serde_json::to_value(nodes(Some(true))).expect("JSON");
         assert_eq!(json[0]["workloads"][0]["cgroupId"], 42);

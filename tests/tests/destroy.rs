@@ -12,8 +12,9 @@ use aya::maps::{Map, SkStorage};
 use mesh_agent::bpf::object;
 use mesh_agent::netns::Namespaces;
 use mesh_agent::sockets::{
-    BackendId, Diag, Protocol, Records, Removal, Report, Socket, State, Terminator, Totals,
+    BackendId, Diag, Records, Removal, Report, Socket, State, Terminator, Totals,
 };
+use mesh_api::model::Protocol;
 use mesh_common::backend::BackendIndex;
 use mesh_common::conn::ConnRecord;
 use mesh_common::names;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
+use mesh_api::model::Protocol;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
@@ -11,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use super::wire::{Family, Protocol, Reply, Socket, destroy, dump};
+use super::wire::{Family, Reply, Socket, destroy, dump};
 use super::{filter, wire};
 use crate::netns::{self, Namespace, NetnsError};
 

@@ -22,4 +22,4 @@ pub use self::diag::{Diag, DiagError, Fate};
 pub use self::drain::{BackendId, Drain, Removal};
 pub use self::stale::{Records, Stale};
 pub use self::terminator::{Counts, Report, Terminator, Totals};
-pub use self::wire::{Protocol, Socket, State};
+pub use self::wire::{Socket, State};

@@ -1,11 +1,12 @@
 //! Which sockets to destroy. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mesh_common::backend::BackendIndex;
-use mesh_common::conn::ConnRecord;
+use mesh_common::conn::{ConnGroup, ConnRecord};
+use mesh_common::logic::table::place;
 
 use super::drain::{BackendId, Removal};
 use super::wire::Socket;
@@ -29,6 +30,28 @@ impl FromIterator<(u64, BackendId)> for Records {
 }
 
 impl Records {
+    /// Reads the records about sockets of these backends from the table, while the programs
+    /// write to it: `groups` are the entries of `conns_index` in order, `record` one of `conns`.
+    /// A record that is read half-written, or just after it went to another socket, does no
+    /// harm: it counts only where the socket really points at the backend.
+    pub fn read(
+        wanted: &BTreeSet<BackendId>,
+        groups: impl IntoIterator<Item = ConnGroup>,
+        record: impl Fn(u32) -> Option<ConnRecord>,
+    ) -> Self {
+        let sockets = (0..).zip(groups).flat_map(|(number, group)| {
+            (0..).zip(group.cookies).map(move |(way, cookie)| (cookie, place(number, way)))
+        });
+        sockets
+            .filter(|(cookie, _)| *cookie != 0)
+            .filter_map(|(cookie, at)| {
+                let ConnRecord { backend: index, generation, .. } = record(at)?;
+                let backend = BackendId { index, generation };
+                wanted.contains(&backend).then_some((cookie, backend))
+            })
+            .collect()
+    }
+
     /// The map of the records for which the table had no room.
     #[must_use]
     pub fn overflow(&self) -> Option<BorrowedFd<'_>> {

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use mesh_api::model::Protocol;
+
 use super::diag::{Diag, DiagError, Fate};
 use super::drain::{BackendId, Drain, Removal};
 use super::pass::Pass;
 use super::stale::Records;
-use super::wire::{Protocol, Socket};
+use super::wire::Socket;
 use crate::netns::{Namespace, Namespaces, NetnsError};
 
 pub use super::pass::{Counts, Report, Totals};
@@ -121,7 +123,7 @@ fn search_in(
     let mut diag = Diag::open(namespace)?;
     pass.entered();
     let mut refusal = Ok(());
-    for protocol in Protocol::ALL {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
         let peers = pass.peers(protocol);
         let mut stale: Vec<Socket> = Vec::new();
         diag.each(protocol, &peers, overflow, |socket| {

@@ -17,9 +17,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mesh_common::backend::BackendIndex;
-
-use super::wire::Protocol;
+use mesh_api::model::Protocol;
+use mesh_common::backend::{Backend, BackendIndex};
 
 /// A backend as the records of sockets name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +44,22 @@ pub struct Removal {
 }
 
 impl Removal {
+    /// Of an entry of the map that is marked REMOVED.
+    #[must_use]
+    pub fn new(
+        index: BackendIndex,
+        backend: &Backend,
+        protocol: Protocol,
+        drain_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            backend: BackendId { index, generation: backend.generation },
+            address: SocketAddr::new(backend.addr.to_ip(), backend.port),
+            protocol,
+            drain_timeout,
+        }
+    }
+
     const fn grace(&self) -> Option<Duration> {
         match self.protocol {
             Protocol::Tcp => self.drain_timeout,

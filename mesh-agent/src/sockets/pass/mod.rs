@@ -7,10 +7,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 
+use mesh_api::model::Protocol;
+
 use super::diag::{DiagError, Fate};
 use super::drain::{BackendId, Look, Removal};
 use super::stale::{Records, Stale};
-use super::wire::{Protocol, Socket};
+use super::wire::Socket;
 
 /// What became of sockets, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

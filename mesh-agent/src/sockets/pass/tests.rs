@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use mesh_common::backend::BackendIndex;
+use mesh_common::conn::{ConnGroup, ConnRecord};
+use mesh_common::logic::table::{group, place};
 use proptest::prelude::*;
 
 use super::*;
@@ -32,7 +34,7 @@ proptest! {
         let records: Records = records.into_iter().map(|(c, index)| (c, id(index))).collect();
         let mut pass = Pass::new(&due, &records);
         let mut ended = BTreeSet::new();
-        for kind in Protocol::ALL {
+        for kind in [Protocol::Tcp, Protocol::Udp] {
             let peers = pass.peers(kind);
             for (cookie, (protocol, remote)) in &sockets {
                 if *protocol == kind && peers.contains(remote) {
@@ -136,4 +138,26 @@ fn where_the_table_had_no_room_the_sockets_storage_tells() {
     pass.error("blue".to_owned(), broken());
     let looks: Vec<_> = pass.finish().1.into_iter().map(|(_, look)| look).collect();
     assert_eq!(looks, [Look::Failed, Look::Done]);
+}
+
+#[test]
+fn records_are_read_from_the_table_as_the_programs_lay_them_out() {
+    let cookies = [70_001u64, 70_002, 70_005, 70_010];
+    let mut groups = vec![ConnGroup::default(); 32_768];
+    let mut table = BTreeMap::new();
+    for (cookie, backend) in cookies.into_iter().zip([id(1), id(2), id(1), id(3)]) {
+        let number = group(cookie);
+        let cookies = &mut groups[usize::try_from(number).unwrap()].cookies;
+        let way = cookies.iter().position(|taken| *taken == 0).unwrap();
+        cookies[way] = cookie;
+        let BackendId { index: backend, generation } = backend;
+        let record = ConnRecord { backend, generation, ..ConnRecord::default() };
+        table.insert(place(number, way), record);
+    }
+    let records =
+        Records::read(&BTreeSet::from([id(1), id(3)]), groups, |at| table.get(&at).copied());
+    let expected: Records =
+        [(70_001, id(1)), (70_005, id(1)), (70_010, id(3))].into_iter().collect();
+    assert_eq!(records.table, expected.table);
+    assert!(records.overflow().is_none());
 }

@@ -8,45 +8,24 @@ pub(super) mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 
+use mesh_api::model::Protocol;
+
 use self::attribute::{attribute, find};
 
-/// Transport of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
-
-    /// The IANA protocol number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-        }
-    }
-
-    /// States in which a socket has a peer to which data may still go, a bit each. A connected
-    /// datagram socket is "established".
-    const fn states(self) -> u32 {
-        match self {
-            Self::Tcp => State::bits(&[
-                State::ESTABLISHED,
-                State::SYN_SENT,
-                State::FIN_WAIT1,
-                State::FIN_WAIT2,
-                State::CLOSE_WAIT,
-                State::LAST_ACK,
-                State::CLOSING,
-            ]),
-            Self::Udp => State::bits(&[State::ESTABLISHED]),
-        }
+/// States in which a socket has a peer to which data may still go, a bit each. A connected
+/// datagram socket is "established".
+const fn states(protocol: Protocol) -> u32 {
+    match protocol {
+        Protocol::Tcp => State::bits(&[
+            State::ESTABLISHED,
+            State::SYN_SENT,
+            State::FIN_WAIT1,
+            State::FIN_WAIT2,
+            State::CLOSE_WAIT,
+            State::LAST_ACK,
+            State::CLOSING,
+        ]),
+        Protocol::Udp => State::bits(&[State::ESTABLISHED]),
     }
 }
 
@@ -165,7 +144,7 @@ pub(super) fn destroy(socket: &Socket, sequence: u32) -> Vec<u8> {
 /// `struct inet_diag_req_v2`.
 fn request(family: u8, protocol: Protocol, id: &[u8; SOCKID]) -> Vec<u8> {
     let mut bytes = vec![family, protocol.number(), 0, 0];
-    bytes.extend(protocol.states().to_ne_bytes());
+    bytes.extend(states(protocol).to_ne_bytes());
     bytes.extend(id);
     bytes
 }

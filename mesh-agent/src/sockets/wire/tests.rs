@@ -119,6 +119,6 @@ fn refusals_carry_an_errno() {
 
 #[test]
 fn states_are_bits() {
-    assert_eq!(Protocol::Udp.states(), 0b10);
-    assert_eq!(Protocol::Tcp.states(), 0b1011_0011_0110);
+    assert_eq!(states(Protocol::Udp), 0b10);
+    assert_eq!(states(Protocol::Tcp), 0b1011_0011_0110);
 }

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use mesh_tests::backend::Backends;
-use mesh_tests::cgroup::Cgroup;
 use mesh_tests::load::Mode;
 use mesh_tests::manifest::Manifest;
 use mesh_tests::netns::NetNs;

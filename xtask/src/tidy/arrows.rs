@@ -21,7 +21,7 @@ const DOORS: [(&str, &[&str]); 4] = [
     ("aya", &["mesh-agent", "mesh-common", "mesh-tests"]),
     ("aya-ebpf", &["mesh-ebpf"]),
     ("envoy-types", &["mesh-xds"]),
-    ("redb", &["mesh-control"]),
+    ("redb", &["mesh-agent", "mesh-control"]),
 ];
 
 /// All breaches in the manifests.

@@ -18,6 +18,7 @@ pub mod enrol;
 pub mod events;
 pub mod http;
 pub mod image;
+pub mod ledger;
 pub mod maps;
 pub mod netns;
 pub mod reconcile;

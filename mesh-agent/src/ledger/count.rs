@@ -1,0 +1,62 @@
+//! The kinds of counters that the ledger keeps, as lists of numbers: they are added, subtracted
+//! and written to disk alike. Arithmetic wraps, so that a watermark may lie "below zero".
+
+use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+
+/// A set of counters.
+pub trait Count: Copy + Default + PartialEq + Eq + std::fmt::Debug {
+    /// The numbers, in the order of the fields.
+    fn numbers(&self) -> Vec<u64>;
+
+    /// From as many numbers as [`Self::numbers`] gives.
+    fn from_numbers(numbers: &[u64]) -> Option<Self>;
+
+    /// Combines the numbers one by one.
+    #[must_use]
+    fn combine(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self;
+
+    /// The sum.
+    #[must_use]
+    fn and(&self, other: &Self) -> Self {
+        self.combine(other, u64::wrapping_add)
+    }
+
+    /// The difference.
+    #[must_use]
+    fn beyond(&self, other: &Self) -> Self {
+        self.combine(other, u64::wrapping_sub)
+    }
+}
+
+/// Lists the fields of a set of counters.
+macro_rules! count {
+    ($type:ident { $($field:ident),+ }) => {
+        impl Count for $type {
+            fn numbers(&self) -> Vec<u64> {
+                vec![$(self.$field),+]
+            }
+
+            fn from_numbers(numbers: &[u64]) -> Option<Self> {
+                let [$($field),+] = *numbers else { return None };
+                Some(Self { $($field),+ })
+            }
+
+            fn combine(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self {
+                Self { $($field: by(self.$field, other.$field)),+ }
+            }
+        }
+    };
+}
+
+count!(BackendCounters {
+    attempts,
+    opened,
+    failed,
+    closed,
+    bytes_sent,
+    bytes_received,
+    retransmits,
+    rtt_us
+});
+count!(ServiceCounters { refused, passed });
+count!(ReasonCount { count });

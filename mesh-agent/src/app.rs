@@ -26,6 +26,7 @@ use crate::enrol::scan::Base;
 use crate::enrol::verdicts::{Room, Verdicts};
 use crate::events::ring;
 use crate::http::{Context, router};
+use crate::ledger::Journal;
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::reconcile::Reconciler;
@@ -81,7 +82,9 @@ pub async fn run(args: RunArgs) -> Result<()> {
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
     }
-    let mut reconciler = Reconciler::open(KernelMaps::open(&args.pin_path)?)?;
+    let maps = KernelMaps::open(&args.pin_path)?;
+    let journal = Journal::open(&args.state_dir, &maps.sources()?, None)?;
+    let mut reconciler = Reconciler::open(maps, journal)?;
     warn_of_other_sizes(&reconciler, &args);
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mesh_api::model::ObjectName;
 use mesh_common::counter::BackendCounters;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::bpf::attach::LinkStatus;
+use crate::ledger::Account;
 use crate::worker::Stats;
 use crate::xds::client::Line;
 
@@ -80,18 +82,18 @@ const COLUMNS: [Column; 7] = [
 
 fn connections(registry: &mut Registry, stats: &Stats) {
     let mut totals: BTreeMap<Connection, BackendCounters> = BTreeMap::new();
-    for (name, counters) in &stats.totals {
+    for (account, counters) in &stats.totals {
         let text = |label: &Option<mesh_api::model::Label>| {
-            label.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+            label.as_ref().map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
         };
         let labels = Connection {
             reporter: "source",
             request_protocol: "tcp",
-            destination_service: format!("{}.{}", name.service.name, name.service.namespace),
-            destination_service_name: name.service.name.to_string(),
-            destination_service_namespace: name.service.namespace.to_string(),
-            destination_workload: text(&name.workload),
-            destination_version: text(&name.version),
+            destination_service: host(account),
+            destination_service_name: part(account, |service| &service.name),
+            destination_service_namespace: part(account, |service| &service.namespace),
+            destination_workload: text(&account.workload),
+            destination_version: text(&account.version),
         };
         let total = totals.entry(labels).or_default();
         *total = total.plus(*counters);
@@ -115,8 +117,8 @@ fn connections(registry: &mut Registry, stats: &Stats) {
         rtt,
     );
     let refused = Family::<ServiceLabels, Counter>::default();
-    for (name, counters) in &stats.without_backend {
-        let destination_service = format!("{}.{}", name.name, name.namespace);
+    for (account, counters) in &stats.without_backend {
+        let destination_service = host(account);
         for (outcome, value) in [("refused", counters.refused), ("passed", counters.passed)] {
             let labels =
                 ServiceLabels { destination_service: destination_service.clone(), outcome };
@@ -128,6 +130,19 @@ fn connections(registry: &mut Registry, stats: &Stats) {
         "Connects to services that no backend could take",
         refused,
     );
+}
+
+/// Label where nothing is known.
+const UNKNOWN: &str = "unknown";
+
+/// `name.namespace` of the service.
+fn host(account: &Account) -> String {
+    let name = |service: &ObjectName| format!("{}.{}", service.name, service.namespace);
+    account.service.as_ref().map_or_else(|| UNKNOWN.to_owned(), name)
+}
+
+fn part<T: ToString>(account: &Account, part: fn(&ObjectName) -> &T) -> String {
+    account.service.as_ref().map_or_else(|| UNKNOWN.to_owned(), |name| part(name).to_string())
 }
 
 fn agent(registry: &mut Registry, stats: &Stats, line: &Line, links: &[LinkStatus]) {

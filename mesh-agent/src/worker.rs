@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use mesh_api::model::ObjectName;
 use mesh_common::counter::ServiceCounters;
 use tokio::sync::{oneshot, watch};
 
@@ -16,9 +15,10 @@ use crate::bpf::enrol::EnrolMaps;
 use crate::compile::{Limits, Rejection};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
+use crate::ledger::{Account, Totals};
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
-use crate::reconcile::{Reconciler, Report, Totals};
+use crate::reconcile::{Reconciler, Report};
 use crate::world::Change;
 use crate::xds::batch::Outcome;
 
@@ -61,7 +61,7 @@ pub struct Stats {
     /// Connections by who is counted.
     pub totals: Totals,
     /// Connections that no backend could take, by service.
-    pub without_backend: BTreeMap<ObjectName, ServiceCounters>,
+    pub without_backend: BTreeMap<Account, ServiceCounters>,
     /// Exits of the programs by reason.
     pub reasons: Vec<(&'static str, u64)>,
     /// Map name, entries used, entries possible.
@@ -298,16 +298,13 @@ pub fn stamp() -> u32 {
 fn stats(state: &Maps) -> Result<Stats, MapError> {
     let reconciler = &state.reconciler;
     let maps = reconciler.maps();
-    let mut without_backend: BTreeMap<ObjectName, ServiceCounters> = BTreeMap::new();
-    for (index, (name, _)) in &reconciler.names().services {
-        let total = without_backend.entry(name.clone()).or_default();
-        *total = total.plus(maps.service_counters(*index)?);
-    }
+    let journal = reconciler.journal();
+    let reason = |(reason, name, raw)| (name, journal.counted_reason(reason, raw).count);
     let report = reconciler.report();
     Ok(Stats {
         totals: reconciler.totals()?,
-        without_backend,
-        reasons: maps.reasons()?,
+        without_backend: reconciler.without_backend()?,
+        reasons: maps.reasons()?.into_iter().map(reason).collect(),
         usage: usage(reconciler.actual(), maps.limits()),
         rejections: report.rejections.clone(),
         warnings: report.warnings.clone(),

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, bail};
 use mesh_agent::compile::Limits;
+use mesh_agent::ledger::Journal;
 use mesh_agent::maps::memory::MemoryMaps;
 use mesh_agent::reconcile::Reconciler;
 use mesh_agent::world::Change;
@@ -19,7 +20,7 @@ const LIMITS: Limits = Limits { frontends: 256, services: 128, slots: 2_048, bac
 fn scripts_hold_on_maps_in_memory() -> anyhow::Result<()> {
     for mut script in script::all()? {
         let name = script.name();
-        let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS))?;
+        let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS), Journal::in_memory())?;
         for (stamp, step) in (1..).zip(&mut script.steps) {
             match step {
                 Step::Apply(text) => reconciler.change(parse(&name, text)?),

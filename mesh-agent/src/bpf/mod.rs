@@ -4,7 +4,9 @@ pub mod attach;
 pub mod check;
 pub mod enrol;
 pub mod load;
+pub(crate) mod mapped;
 pub mod object;
+pub(crate) mod pinned;
 mod sys;
 pub mod uninstall;
 

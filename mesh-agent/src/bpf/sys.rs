@@ -1,5 +1,6 @@
 //! The system calls that aya does not offer: opening a pin, replacing the program of a link,
-//! asking a link about itself, waiting for running programs. The only unsafe code of the agent.
+//! asking links and maps about themselves, reading and writing many entries of a map at once,
+//! waiting for running programs.
 
 #![expect(unsafe_code, reason = "raw system calls")]
 
@@ -12,6 +13,9 @@ use std::path::Path;
 
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
 
@@ -58,6 +62,37 @@ pub(super) struct LinkInfo {
     pub(super) cgroup: u64,
     attach_type: u32,
     rest: [u32; 13],
+}
+
+/// `bpf_attr` of the batch commands.
+#[repr(C)]
+struct Batch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// `struct bpf_map_info`, the part that matters here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapInfo {
+    /// Type of the map.
+    pub(crate) kind: u32,
+    /// Id of the map, unique until the machine starts again.
+    pub(crate) id: u32,
+    /// Bytes of a key.
+    pub(crate) key_size: u32,
+    /// Bytes of a value; of one CPU where each has its own.
+    pub(crate) value_size: u32,
+    /// Most entries.
+    pub(crate) max_entries: u32,
+    /// Flags of its making.
+    pub(crate) flags: u32,
 }
 
 /// # Safety
@@ -109,6 +144,87 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: the structure of this command; `info` is as long as it says.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
     Ok(info)
+}
+
+/// What a map says about itself. Minimum kernel: 4.13.
+pub(super) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    // SAFETY: integers only.
+    let mut info: MapInfo = unsafe { zeroed() };
+    let mut attr = InfoByFd {
+        bpf_fd: map.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(size_of::<MapInfo>()).map_err(io::Error::other)?,
+        info: std::ptr::from_mut(&mut info).addr() as u64,
+    };
+    // SAFETY: the structure of this command; `info` is as long as it says.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(info)
+}
+
+/// Reads up to `count` entries that follow the place `from`, or the first ones. Returns how many
+/// were read and whether there may be more, whose place is in `next` then. Minimum kernel: 5.6,
+/// per-CPU arrays 5.13.
+///
+/// # Safety
+///
+/// `keys` and `values` must have room for `count` of the map's keys and values (of all possible
+/// CPUs, each rounded up to 8 bytes); `from` and `next` for the larger of a key and 4 bytes.
+pub(super) unsafe fn lookup_batch(
+    map: BorrowedFd<'_>,
+    from: Option<&[u8]>,
+    next: &mut [u8],
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(u32, bool)> {
+    let mut attr = Batch {
+        from: from.map_or(0, |from| from.as_ptr().addr() as u64),
+        next: next.as_mut_ptr().addr() as u64,
+        keys: keys.as_mut_ptr().addr() as u64,
+        values: values.as_mut_ptr().addr() as u64,
+        count,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the structure of this command; the caller promises room.
+    match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
+        Ok(_) => Ok((attr.count, true)),
+        // The end; `count` says how many there were.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes `count` entries, or deletes them where there are no values. On an error, the number
+/// says how many were done. Minimum kernel: 5.6.
+///
+/// # Safety
+///
+/// `keys` and `values` must hold `count` of the map's keys and values.
+pub(super) unsafe fn change_batch(
+    map: BorrowedFd<'_>,
+    keys: &[u8],
+    values: Option<&[u8]>,
+    count: u32,
+) -> Result<(), (u32, io::Error)> {
+    let mut attr = Batch {
+        from: 0,
+        next: 0,
+        keys: keys.as_ptr().addr() as u64,
+        values: values.map_or(0, |values| values.as_ptr().addr() as u64),
+        count,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    let command = if values.is_some() { BPF_MAP_UPDATE_BATCH } else { BPF_MAP_DELETE_BATCH };
+    // SAFETY: the structure of this command; the caller promises the content.
+    match unsafe { bpf(command, &mut attr) } {
+        Ok(_) => Ok(()),
+        // The kernel writes the number back only once it has begun.
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Err((0, error)),
+        Err(error) => Err((attr.count.min(count), error)),
+    }
 }
 
 /// Waits until every BPF program that runs now has ended: membarrier's global command waits for

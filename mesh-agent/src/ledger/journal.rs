@@ -159,6 +159,18 @@ impl Journal {
         })
     }
 
+    /// For whom a backend counts that is about to be freed.
+    #[must_use]
+    pub fn leaver(&self, index: BackendIndex) -> Option<&Account> {
+        self.ledger.backends.leaver(index.index)
+    }
+
+    /// For whom a service counts that is about to be freed.
+    #[must_use]
+    pub fn service_leaver(&self, index: ServiceIndex) -> Option<&Account> {
+        self.ledger.services.leaver(index.index)
+    }
+
     /// What a backend has counted for its present holder.
     #[must_use]
     pub fn counted(&self, index: BackendIndex, raw: BackendCounters) -> BackendCounters {

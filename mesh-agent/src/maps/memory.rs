@@ -50,9 +50,6 @@ impl MemoryMaps {
 
 impl MapStore for MemoryMaps {
     fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
-        if let MapOp::PutBackend(index, _) = op {
-            self.counters.remove(index);
-        }
         op.apply_to(&mut self.image);
         Ok(())
     }

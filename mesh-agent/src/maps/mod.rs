@@ -77,6 +77,11 @@ pub trait MapStore {
     /// Does one operation.
     fn apply(&mut self, op: &MapOp) -> Result<(), MapError>;
 
+    /// Does operations in this order. After an error, what the maps hold has to be read.
+    fn apply_all(&mut self, ops: &[MapOp]) -> Result<(), MapError> {
+        ops.iter().try_for_each(|op| self.apply(op))
+    }
+
     /// Reads everything.
     fn read(&self) -> Result<MapImage, MapError>;
 
@@ -89,9 +94,20 @@ pub trait MapStore {
     /// What the maps hold; all 0 before the first update.
     fn held(&self) -> Result<Held, MapError>;
 
-    /// A backend's counters, summed over the CPUs.
+    /// A backend's counters, summed over the CPUs, since the maps were made: they only grow, also
+    /// when the index gets another holder; [`crate::ledger`] knows whose they are.
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError>;
 
     /// A service's counters, summed over the CPUs.
     fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError>;
+
+    /// The backends' counters from index 0 to `end`, as far as there are any.
+    fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {
+        (0..end).map(|index| self.backend_counters(BackendIndex { index })).collect()
+    }
+
+    /// The services' counters from index 0 to `end`, as far as there are any.
+    fn all_service_counters(&self, end: u32) -> Result<Vec<ServiceCounters>, MapError> {
+        (0..end).map(|index| self.service_counters(ServiceIndex { index })).collect()
+    }
 }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh_common::backend::BackendIndex;
-use mesh_common::counter::BackendCounters;
+use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::service::ServiceIndex;
 
-use crate::compile::{BackendName, Input, Names, Output, Rejection, compile};
+use crate::compile::{Input, Names, Output, Rejection, compile};
 use crate::diff::{MapOp, diff};
 use crate::image::MapImage;
+use crate::ledger::{Account, Journal, Totals};
 use crate::maps::{Held, MapError, MapStore};
 use crate::world::{Change, World};
 
@@ -30,9 +32,6 @@ pub struct Report {
 /// (`tcp_syn_retries`), and some.
 const CONNECTING: Duration = Duration::from_secs(130);
 
-/// Counters by who is counted.
-pub type Totals = BTreeMap<BackendName, BackendCounters>;
-
 /// World, maps, and what lies between them.
 #[derive(Debug)]
 pub struct Reconciler<M> {
@@ -43,10 +42,8 @@ pub struct Reconciler<M> {
     /// What the maps hold: `desired`, and what has not been freed yet.
     actual: MapImage,
     names: Names,
-    /// Final counters of backends that have been freed.
-    settled: Totals,
-    /// Counters of a backend when it got its present name, where that is not 0.
-    base: BTreeMap<BackendIndex, BackendCounters>,
+    /// Whose the counters are.
+    journal: Journal,
     /// Backends that are kept only for connections that may be under way, and since when.
     leaving: BTreeMap<BackendIndex, Duration>,
     report: Report,
@@ -60,8 +57,10 @@ pub struct Reconciler<M> {
 
 impl<M: MapStore> Reconciler<M> {
     /// Takes over maps as they are, with whatever an earlier agent left in them.
-    pub fn open(maps: M) -> Result<Self, MapError> {
+    pub fn open(maps: M, mut journal: Journal) -> Result<Self, MapError> {
         let actual = maps.read()?;
+        settle_freed(&maps, &actual, &mut journal)?;
+        journal.commit().unwrap_or_else(|error| tracing::error!("{error}"));
         let stamp = actual.backends.values().map(|backend| backend.generation).max().unwrap_or(0);
         Ok(Self {
             maps,
@@ -69,8 +68,7 @@ impl<M: MapStore> Reconciler<M> {
             desired: actual.clone(),
             actual,
             names: Names::default(),
-            settled: Totals::new(),
-            base: BTreeMap::new(),
+            journal,
             leaving: BTreeMap::new(),
             report: Report::default(),
             frontend_freed: true,
@@ -100,16 +98,10 @@ impl<M: MapStore> Reconciler<M> {
         let limits = self.maps.limits();
         let stamp = stamp.max(self.stamp.saturating_add(1));
         let input = Input { world: &self.world, actual: &self.actual, limits, stamp };
-        let Output { image, mut names, rejections, warnings } = compile(&input);
+        let Output { image, names, rejections, warnings } = compile(&input);
+        self.record_owners(&names)?;
         let ops = diff(&self.actual, &image).install;
         self.run(&ops)?;
-        self.settle_renamed(&names)?;
-        // Backends that are gone keep their names while they have connections.
-        for (index, name) in &self.names.backends {
-            if self.actual.backends.contains_key(index) {
-                names.backends.entry(*index).or_insert_with(|| name.clone());
-            }
-        }
         self.desired = image;
         self.stamp = stamp;
         self.names = names;
@@ -132,7 +124,7 @@ impl<M: MapStore> Reconciler<M> {
                 continue;
             }
             let since = *self.leaving.entry(*index).or_insert(now);
-            let counters = self.maps.backend_counters(*index)?;
+            let counters = self.counted(*index)?;
             // A connect that fails before its SYN stays an attempt for ever, hence the bound.
             let open = counters.opened > counters.closed;
             let under_way = counters.attempts > counters.opened + counters.failed
@@ -143,50 +135,101 @@ impl<M: MapStore> Reconciler<M> {
         }
         let ops = diff(&self.actual, &keep).retire;
         self.run(&ops)?;
+        let freed = |op: &MapOp| matches!(op, MapOp::ClearBackend(_) | MapOp::ClearService(_));
+        if ops.iter().any(freed) {
+            // Whoever found the entry in use counts there until he ends.
+            self.run(&[MapOp::Grace])?;
+            self.leaving.retain(|index, _| self.actual.backends.contains_key(index));
+            for op in &ops {
+                if let MapOp::ClearBackend(index) = op {
+                    self.journal.settle_backend(*index, self.maps.backend_counters(*index)?);
+                } else if let MapOp::ClearService(index) = op {
+                    self.journal.settle_service(*index, self.maps.service_counters(*index)?);
+                }
+            }
+            self.commit();
+        }
         Ok(ops.len())
     }
 
-    /// Keeps a backend's counters before its entry is freed.
-    fn settle(&mut self, index: BackendIndex) -> Result<(), MapError> {
-        self.leaving.remove(&index);
-        let counters = self.counted(index)?;
-        self.base.remove(&index);
-        if let Some(name) = self.names.backends.remove(&index) {
-            let total = self.settled.entry(name).or_default();
-            *total = total.plus(counters);
+    /// Says whose the counters of an index are, before it changes hands: who is going, who has
+    /// come back, and who has another name at the same address, by another version say.
+    fn record_owners(&mut self, names: &Names) -> Result<(), MapError> {
+        for (index, name) in &self.names.backends {
+            if !names.backends.contains_key(index) && self.actual.backends.contains_key(index) {
+                self.journal.leave_backend(*index, &Account::from(name));
+            }
         }
+        for (index, name) in &names.backends {
+            let before = self.names.backends.get(index).map(Account::from);
+            let account = Account::from(name);
+            let known = before.is_some() || self.journal.leaver(*index).is_some();
+            if known && before.as_ref() != Some(&account) {
+                let raw = self.maps.backend_counters(*index)?;
+                self.journal.take_backend(*index, before.as_ref(), &account, raw);
+            }
+        }
+        for (index, (name, _)) in &self.names.services {
+            if !names.services.contains_key(index) && self.actual.services.contains_key(index) {
+                self.journal.leave_service(*index, name);
+            }
+        }
+        for (index, (name, _)) in &names.services {
+            if self.journal.service_leaver(*index).is_some() {
+                let raw = self.maps.service_counters(*index)?;
+                self.journal.take_service(*index, name, raw);
+            }
+        }
+        self.commit();
         Ok(())
     }
 
-    /// An endpoint that was replaced at its address, by another version say, starts from 0.
-    fn settle_renamed(&mut self, names: &Names) -> Result<(), MapError> {
-        for (index, name) in &names.backends {
-            let Some(before) = self.names.backends.get(index).filter(|before| *before != name)
-            else {
-                continue;
-            };
-            let counters = self.counted(*index)?;
-            let total = self.settled.entry(before.clone()).or_default();
-            *total = total.plus(counters);
-            self.base.insert(*index, self.maps.backend_counters(*index)?);
-        }
-        Ok(())
+    fn commit(&mut self) {
+        self.journal.commit().unwrap_or_else(|error| tracing::error!("{error}"));
     }
 
     /// A backend's counters since it got its present name.
     fn counted(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
-        let base = self.base.get(&index).copied().unwrap_or_default();
-        Ok(self.maps.backend_counters(index)?.since(base))
+        Ok(self.journal.counted(index, self.maps.backend_counters(index)?))
     }
 
-    /// Counters of all connections since this agent started or, for backends that were there
-    /// before, since they got their entry.
+    /// Counters of all connections since the maps were made.
     pub fn totals(&self) -> Result<Totals, MapError> {
-        let mut totals = self.settled.clone();
-        for (index, name) in &self.names.backends {
-            let counters = self.counted(*index)?;
-            let total = totals.entry(name.clone()).or_default();
-            *total = total.plus(counters);
+        let mut totals = self.journal.settled().clone();
+        let Some((BackendIndex { index: last }, _)) = self.actual.backends.last_key_value() else {
+            return Ok(totals);
+        };
+        let counters = self.maps.all_backend_counters(last.saturating_add(1))?;
+        let leaving: BTreeMap<_, _> = self.journal.leaving_backends().collect();
+        for index in self.actual.backends.keys() {
+            let raw = usize::try_from(index.index).ok().and_then(|at| counters.get(at));
+            let account = match (leaving.get(index), self.names.backends.get(index)) {
+                (Some(account), _) => (*account).clone(),
+                (None, Some(name)) => name.into(),
+                (None, None) => Account::default(),
+            };
+            let total = totals.entry(account).or_default();
+            *total = total.plus(self.journal.counted(*index, raw.copied().unwrap_or_default()));
+        }
+        Ok(totals)
+    }
+
+    /// Connections that no backend could take, since the maps were made.
+    pub fn without_backend(&self) -> Result<BTreeMap<Account, ServiceCounters>, MapError> {
+        let mut totals = self.journal.settled_services().clone();
+        let Some((ServiceIndex { index: last }, _)) = self.actual.services.last_key_value() else {
+            return Ok(totals);
+        };
+        let counters = self.maps.all_service_counters(last.saturating_add(1))?;
+        let leaving: BTreeMap<_, _> = self.journal.leaving_services().collect();
+        for index in self.actual.services.keys() {
+            let raw = usize::try_from(index.index).ok().and_then(|at| counters.get(at));
+            let name = leaving.get(index).copied();
+            let name = name.or_else(|| self.names.services.get(index).map(|(name, _)| name));
+            let account = name.cloned().map(Account::of_service).unwrap_or_default();
+            let total = totals.entry(account).or_default();
+            let counted = self.journal.counted_service(*index, raw.copied().unwrap_or_default());
+            *total = total.plus(counted);
         }
         Ok(totals)
     }
@@ -202,9 +245,6 @@ impl<M: MapStore> Reconciler<M> {
     }
 
     fn step(&mut self, op: &MapOp) -> Result<(), MapError> {
-        if let MapOp::ClearBackend(index) = op {
-            self.settle(*index)?;
-        }
         self.maps.apply(op).inspect_err(|_| self.unsure = true)?;
         op.apply_to(&mut self.actual);
         if matches!(op, MapOp::Grace) {
@@ -246,8 +286,30 @@ impl<M: MapStore> Reconciler<M> {
         &mut self.maps
     }
 
+    /// Whose the counters are.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Records what the maps hold.
     pub fn set_held(&mut self, held: Held) -> Result<(), MapError> {
         self.maps.set_held(held)
     }
+}
+
+/// Settles what an earlier agent freed and did not come to settle.
+fn settle_freed<M: MapStore>(
+    maps: &M,
+    actual: &MapImage,
+    journal: &mut Journal,
+) -> Result<(), MapError> {
+    let backends: Vec<_> = journal.leaving_backends().map(|(index, _)| index).collect();
+    for index in backends.into_iter().filter(|index| !actual.backends.contains_key(index)) {
+        journal.settle_backend(index, maps.backend_counters(index)?);
+    }
+    let services: Vec<_> = journal.leaving_services().map(|(index, _)| index).collect();
+    for index in services.into_iter().filter(|index| !actual.services.contains_key(index)) {
+        journal.settle_service(index, maps.service_counters(index)?);
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ use crate::testing::{LIMITS, changes, endpoint, name, put, service, world};
 const NOW: Duration = Duration::ZERO;
 
 fn fresh(world: &World) -> Reconciler<MemoryMaps> {
-    let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS)).unwrap();
+    let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS), Journal::in_memory()).unwrap();
     reconciler.change(changes(&World::default(), world));
     reconciler.install(1).unwrap();
     reconciler.retire(NOW).unwrap();
@@ -52,7 +52,7 @@ const FIRST: BackendIndex = BackendIndex { index: 1 };
 
 /// A service with one endpoint, whose connections are counted so far.
 fn counted(counters: BackendCounters) -> Reconciler<MemoryMaps> {
-    let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS)).unwrap();
+    let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS), Journal::in_memory()).unwrap();
     reconciler.change([put(service("a", &[1], &[80])), put(endpoint("a", "v1", 1, 1))]);
     reconciler.install(1).unwrap();
     reconciler.maps_mut().count(FIRST, counters);
@@ -68,7 +68,7 @@ fn remove_endpoint() -> Change {
 /// Opened connections by version.
 fn opened(reconciler: &Reconciler<MemoryMaps>) -> Vec<(String, u64)> {
     let totals = reconciler.totals().unwrap();
-    let version = |name: BackendName| name.version.map(|v| v.to_string()).unwrap_or_default();
+    let version = |account: Account| account.version.map(|v| v.to_string()).unwrap_or_default();
     totals.into_iter().map(|(name, counters)| (version(name), counters.opened)).collect()
 }
 
@@ -95,6 +95,13 @@ fn a_backend_stays_until_its_last_connection_ends() {
     reconciler.retire(NOW).unwrap();
     assert!(!reconciler.actual().backends.contains_key(&FIRST));
     assert_eq!(opened(&reconciler), [("v1".to_owned(), 2)]);
+
+    // Whoever gets the entry next begins at 0.
+    reconciler.change([put(endpoint("a", "v2", 2, 1))]);
+    reconciler.install(3).unwrap();
+    let more = BackendCounters { opened: 5, closed: 5, ..open };
+    reconciler.maps_mut().count(FIRST, more);
+    assert_eq!(opened(&reconciler), [("v1".to_owned(), 2), ("v2".to_owned(), 3)]);
 }
 
 #[test]
@@ -140,10 +147,7 @@ impl MapStore for Recording<'_> {
     fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
         self.maps.backend_counters(index)
     }
-    fn service_counters(
-        &self,
-        index: mesh_common::service::ServiceIndex,
-    ) -> Result<mesh_common::counter::ServiceCounters, MapError> {
+    fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
         self.maps.service_counters(index)
     }
 }
@@ -168,7 +172,7 @@ proptest! {
         }
         let recorder = Recorder::default();
         let mut reconciler =
-            Reconciler::open(Recording { maps, recorder: &recorder }).unwrap();
+            Reconciler::open(Recording { maps, recorder: &recorder }, Journal::in_memory()).unwrap();
         reconciler.change(changes(&World::default(), &after));
         reconciler.install(2).unwrap();
         let new = reconciler.actual().clone();
@@ -215,7 +219,7 @@ proptest! {
     #[test]
     fn a_failed_operation_is_recovered(before in world(), after in world(), fail_at in 0..80usize) {
         let maps = fresh(&before).maps().clone();
-        let mut reconciler = Reconciler::open(FaultyMaps::new(maps, fail_at)).unwrap();
+        let mut reconciler = Reconciler::open(FaultyMaps::new(maps, fail_at), Journal::in_memory()).unwrap();
         reconciler.change(changes(&World::default(), &after));
         for stamp in 2..5 {
             let installed = reconciler.install(stamp).is_ok();
@@ -243,7 +247,7 @@ proptest! {
     fn a_restart_writes_nothing(world in world()) {
         let maps = fresh(&world).maps().clone();
         let recorder = Recorder::default();
-        let mut restarted = Reconciler::open(Recording { maps, recorder: &recorder }).unwrap();
+        let mut restarted = Reconciler::open(Recording { maps, recorder: &recorder }, Journal::in_memory()).unwrap();
         restarted.change(changes(&World::default(), &world));
         restarted.install(9).unwrap();
         restarted.retire(NOW).unwrap();

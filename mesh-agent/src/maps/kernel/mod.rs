@@ -1,0 +1,281 @@
+//! The pinned maps of the kernel. Arrays of policy are mapped into memory, so a write is a few
+//! stores; frontends, a hash, are written by system calls, many at a time.
+
+pub mod conns;
+
+use std::path::Path;
+use std::{fs, io};
+
+use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::names;
+use mesh_common::reason::Reason;
+use mesh_common::service::{ServiceHead, ServiceIndex};
+use mesh_common::slot::Slot;
+use mesh_common::state::{BackendState, ServiceState};
+use mesh_common::tunables::Tunables;
+
+use super::{Held, MapError, MapStore};
+use crate::bpf;
+use crate::bpf::load::map_path;
+use crate::bpf::mapped::{Access, Mapped, Order};
+use crate::bpf::pinned::Pinned;
+use crate::compile::Limits;
+use crate::diff::MapOp;
+use crate::image::MapImage;
+use crate::ledger::{Count, Sources};
+
+/// Names this run of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The pinned maps, open.
+#[derive(Debug)]
+pub struct KernelMaps {
+    frontends: Pinned<FrontendKey, Frontend>,
+    services: Mapped<ServiceHead>,
+    slots: Mapped<Slot>,
+    backends: Mapped<Backend>,
+    service_state: Mapped<ServiceState>,
+    backend_state: Mapped<BackendState>,
+    backend_counters: Pinned<u32, BackendCounters>,
+    service_counters: Pinned<u32, ServiceCounters>,
+    reasons: Pinned<u32, ReasonCount>,
+    tunables: Pinned<u32, Tunables>,
+}
+
+impl KernelMaps {
+    /// Opens what is pinned below `pin_path`.
+    pub fn open(pin_path: &Path) -> Result<Self, MapError> {
+        Ok(Self {
+            frontends: pinned(pin_path, names::FRONTENDS)?,
+            services: mapped(pin_path, names::SERVICES)?,
+            slots: mapped(pin_path, names::SLOTS)?,
+            backends: mapped(pin_path, names::BACKENDS)?,
+            service_state: mapped(pin_path, names::SERVICE_STATE)?,
+            backend_state: mapped(pin_path, names::BACKEND_STATE)?,
+            backend_counters: pinned(pin_path, names::BACKEND_COUNTERS)?,
+            service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
+            reasons: pinned(pin_path, names::REASONS)?,
+            tunables: pinned(pin_path, names::TUNABLES)?,
+        })
+    }
+
+    /// Which maps the programs count in.
+    pub fn sources(&self) -> Result<Sources, MapError> {
+        let boot = fs::read_to_string(BOOT_ID)
+            .map_err(|source| MapError::Open { path: BOOT_ID.to_owned(), source: source.into() })?;
+        Ok(Sources {
+            boot: boot.trim().to_owned(),
+            backends: self.backend_counters.info().id,
+            services: self.service_counters.info().id,
+            reasons: self.reasons.info().id,
+        })
+    }
+
+    /// Counts of all reasons, summed over the CPUs.
+    pub fn reasons(&self) -> Result<Vec<(Reason, &'static str, ReasonCount)>, MapError> {
+        let counts =
+            self.reasons.entries(Reason::COUNT, total).map_err(read_error(names::REASONS))?;
+        let count = |reason: Reason| {
+            let at = usize::try_from(reason.code).unwrap_or(usize::MAX);
+            counts.get(at).copied().unwrap_or_default()
+        };
+        Ok(Reason::NAMES.into_iter().map(|(reason, name)| (reason, name, count(reason))).collect())
+    }
+
+    fn put_frontends(&self, entries: &[(FrontendKey, Frontend)]) -> Result<(), MapError> {
+        self.frontends.update(entries).map_err(|(_, source)| {
+            if source.raw_os_error() == Some(libc::E2BIG) {
+                MapError::Full { map: names::FRONTENDS, flag: "--max-services" }
+            } else {
+                MapError::Write { map: names::FRONTENDS, source: source.into() }
+            }
+        })
+    }
+
+    /// Deletes frontends; those that are not there are no error.
+    fn delete_frontends(&self, mut keys: &[FrontendKey]) -> Result<(), MapError> {
+        loop {
+            match self.frontends.delete(keys) {
+                Ok(()) => return Ok(()),
+                Err((done, source)) if source.kind() == io::ErrorKind::NotFound => {
+                    keys = keys.get(done + 1..).unwrap_or_default();
+                }
+                Err((_, source)) => {
+                    return Err(MapError::Write { map: names::FRONTENDS, source: source.into() });
+                }
+            }
+        }
+    }
+}
+
+fn pinned<K: aya::Pod, V: aya::Pod>(
+    pin_path: &Path,
+    map: &'static str,
+) -> Result<Pinned<K, V>, MapError> {
+    let path = map_path(pin_path, map);
+    Pinned::open(&path).map_err(open_error(&path))
+}
+
+fn mapped<T: aya::Pod>(pin_path: &Path, map: &'static str) -> Result<Mapped<T>, MapError> {
+    let path = map_path(pin_path, map);
+    Mapped::open(&path, Access::Write).map_err(open_error(&path))
+}
+
+fn open_error(path: &Path) -> impl Fn(io::Error) -> MapError {
+    move |source| MapError::Open { path: path.display().to_string(), source: source.into() }
+}
+
+fn read_error(map: &'static str) -> impl Fn(io::Error) -> MapError {
+    move |source| MapError::Read { map, source: source.into() }
+}
+
+/// Whether a store in memory was within the map.
+fn stored(map: &'static str, done: bool) -> Result<(), MapError> {
+    let beyond = || MapError::Write { map, source: "the index is beyond its end".into() };
+    if done { Ok(()) } else { Err(beyond()) }
+}
+
+/// The sum over the CPUs.
+fn total<C: Count>(values: &[C]) -> C {
+    values.iter().fold(C::default(), |sum, value| sum.and(value))
+}
+
+/// The entries of an array that are not free.
+fn used<T: aya::Pod + Default + PartialEq>(
+    array: &Mapped<T>,
+) -> impl Iterator<Item = (u32, T)> + '_ {
+    (0..).zip(array.iter()).filter(|(_, value)| *value != T::default())
+}
+
+const fn frontend_put(op: &MapOp) -> Option<(FrontendKey, Frontend)> {
+    if let MapOp::PutFrontend(key, frontend) = op { Some((*key, *frontend)) } else { None }
+}
+
+const fn frontend_deleted(op: &MapOp) -> Option<FrontendKey> {
+    if let MapOp::DeleteFrontend(key) = op { Some(*key) } else { None }
+}
+
+impl MapStore for KernelMaps {
+    fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
+        match *op {
+            MapOp::PutBackend(BackendIndex { index }, backend) => {
+                let state = self.backend_state.set(index, &BackendState::default(), Order::Up);
+                stored(names::BACKEND_STATE, state)?;
+                // The generation last: who holds an earlier one does not take the entry for his.
+                stored(names::BACKENDS, self.backends.set(index, &backend, Order::Up))
+            }
+            // Whose the slot is comes last when it is put, and first when it is cleared.
+            MapOp::PutSlot(index, slot) => {
+                stored(names::SLOTS, self.slots.set(index, &slot, Order::Down))
+            }
+            MapOp::ResetService(ServiceIndex { index }) => stored(
+                names::SERVICE_STATE,
+                self.service_state.set(index, &ServiceState::default(), Order::Up),
+            ),
+            // Base and count are one word. A table without slots needs the rest before it: what
+            // to do without a backend.
+            MapOp::PutService(ServiceIndex { index }, head) => {
+                let order = if head.slot_count == 0 { Order::Down } else { Order::Up };
+                stored(names::SERVICES, self.services.set(index, &head, order))
+            }
+            MapOp::PutFrontend(key, frontend) => self.put_frontends(&[(key, frontend)]),
+            MapOp::DeleteFrontend(key) => self.delete_frontends(&[key]),
+            MapOp::Grace => bpf::grace().map_err(MapError::Grace),
+            MapOp::ClearService(ServiceIndex { index }) => stored(
+                names::SERVICES,
+                self.services.set(index, &ServiceHead::default(), Order::Up),
+            ),
+            MapOp::ClearSlot(index) => {
+                stored(names::SLOTS, self.slots.set(index, &Slot::default(), Order::Up))
+            }
+            MapOp::ClearBackend(BackendIndex { index }) => {
+                stored(names::BACKENDS, self.backends.set(index, &Backend::default(), Order::Down))
+            }
+        }
+    }
+
+    fn apply_all(&mut self, mut ops: &[MapOp]) -> Result<(), MapError> {
+        while let [first, rest @ ..] = ops {
+            let puts: Vec<_> = ops.iter().map_while(frontend_put).collect();
+            let deletes: Vec<_> = ops.iter().map_while(frontend_deleted).collect();
+            if !puts.is_empty() {
+                self.put_frontends(&puts)?;
+                ops = ops.get(puts.len()..).unwrap_or_default();
+            } else if !deletes.is_empty() {
+                self.delete_frontends(&deletes)?;
+                ops = ops.get(deletes.len()..).unwrap_or_default();
+            } else {
+                self.apply(first)?;
+                ops = rest;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<MapImage, MapError> {
+        let mut image = MapImage::default();
+        self.frontends
+            .each(|key, values| {
+                if let [frontend] = values {
+                    image.frontends.insert(key, frontend.service);
+                }
+            })
+            .map_err(read_error(names::FRONTENDS))?;
+        let service = |(index, head)| (ServiceIndex { index }, head);
+        image.services = used(&self.services).map(service).collect();
+        image.slots = used(&self.slots).collect();
+        let backend = |(index, backend)| (BackendIndex { index }, backend);
+        image.backends = used(&self.backends).map(backend).collect();
+        Ok(image)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            frontends: self.frontends.info().max_entries,
+            services: self.services.entries(),
+            slots: self.slots.entries(),
+            backends: self.backends.entries(),
+        }
+    }
+
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        let mut tunables = self.tunables()?;
+        tunables.revision = held.revision;
+        tunables.commit = held.commit;
+        self.tunables
+            .update(&[(0, tunables)])
+            .map_err(|(_, source)| MapError::Write { map: names::TUNABLES, source: source.into() })
+    }
+
+    fn held(&self) -> Result<Held, MapError> {
+        let Tunables { revision, commit, .. } = self.tunables()?;
+        Ok(Held { revision, commit })
+    }
+
+    fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
+        let values = self.backend_counters.entry(index.index);
+        values.map(|values| total(&values)).map_err(read_error(names::BACKEND_COUNTERS))
+    }
+
+    fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
+        let values = self.service_counters.entry(index.index);
+        values.map(|values| total(&values)).map_err(read_error(names::SERVICE_COUNTERS))
+    }
+
+    fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {
+        self.backend_counters.entries(end, total).map_err(read_error(names::BACKEND_COUNTERS))
+    }
+
+    fn all_service_counters(&self, end: u32) -> Result<Vec<ServiceCounters>, MapError> {
+        self.service_counters.entries(end, total).map_err(read_error(names::SERVICE_COUNTERS))
+    }
+}
+
+impl KernelMaps {
+    fn tunables(&self) -> Result<Tunables, MapError> {
+        let values = self.tunables.entry(0).map_err(read_error(names::TUNABLES))?;
+        Ok(values.first().copied().unwrap_or_default())
+    }
+}

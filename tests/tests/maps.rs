@@ -1,0 +1,153 @@
+//! The agent's view of the pinned maps is the kernel's: what is stored in memory is what
+//! bpftool reads, and what is written many at a time is all there.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use mesh_agent::bpf::{load, object, uninstall};
+use mesh_agent::compile::Limits;
+use mesh_agent::diff::MapOp;
+use mesh_agent::image::MapImage;
+use mesh_agent::maps::MapStore as _;
+use mesh_agent::maps::kernel::KernelMaps;
+use mesh_common::addr::IpKey;
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
+use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::names;
+use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
+use mesh_common::slot::Slot;
+use mesh_tests::bpftool;
+use mesh_tests::cleanup::{self, Guard};
+use mesh_tests::require::{self, BPFFS};
+use mesh_tests::scratch::unique;
+
+/// More than one batch, and an end that is not a batch's.
+const MANY: u32 = 2_500;
+const LIMITS: Limits =
+    Limits { frontends: MANY, services: MANY + 1, slots: MANY, backends: MANY + 1 };
+
+/// Pinned maps that no program uses; dropping the guard removes them.
+fn pinned(what: &str) -> anyhow::Result<(PathBuf, Guard)> {
+    require::kernel()?;
+    let pins = PathBuf::from(BPFFS).join(unique(what));
+    let undo = pins.clone();
+    let guard = cleanup::on_exit(move || drop(uninstall::uninstall(&undo)));
+    drop(load::load(&object::object(None)?, &pins, LIMITS, false)?);
+    Ok((pins, guard))
+}
+
+const fn key(n: u32) -> FrontendKey {
+    FrontendKey::new(IpKey::from_v4(Ipv4Addr::from_bits(0x0a60_0000 + n)), 80, 6)
+}
+
+fn fill() -> Vec<MapOp> {
+    let mut ops = Vec::new();
+    for n in 0..MANY {
+        let service = ServiceIndex { index: n + 1 };
+        let backend = Backend {
+            addr: IpKey::from_v4(Ipv4Addr::from_bits(0x0a01_0000 + n)),
+            port: 8080,
+            flags: BackendFlags::DRAINING,
+            service,
+            generation: 7 + n,
+        };
+        let index = BackendIndex { index: n + 1 };
+        ops.push(MapOp::PutBackend(index, backend));
+        ops.push(MapOp::PutSlot(n, Slot { service, backend: index, alias: index, threshold: n }));
+        let head = ServiceHead {
+            slot_base: n,
+            slot_count: n % 3,
+            generation: 1,
+            algorithm: Algorithm::ROUND_ROBIN,
+            flags: ServiceFlags::PASS_THROUGH,
+            refuse_errno: 111,
+            affinity_ms: n,
+        };
+        ops.push(MapOp::PutService(service, head));
+    }
+    let frontend = |n| Frontend { service: ServiceIndex { index: n + 1 } };
+    ops.extend((0..MANY).map(|n| MapOp::PutFrontend(key(n), frontend(n))));
+    ops
+}
+
+#[test]
+fn what_is_written_is_read_by_whoever_opens_the_maps() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("maps")?;
+    let mut maps = KernelMaps::open(&pins)?;
+    assert_eq!(maps.limits(), LIMITS);
+    assert_eq!(maps.read()?, MapImage::default());
+    let ops = fill();
+    let mut expected = MapImage::default();
+    for op in &ops {
+        op.apply_to(&mut expected);
+    }
+    maps.apply_all(&ops)?;
+    assert_eq!(maps.read()?, expected);
+    assert_eq!(KernelMaps::open(&pins)?.read()?, expected);
+
+    // The kernel's own view, by system calls.
+    let entries = bpftool::dump(&load::map_path(&pins, names::BACKENDS))?;
+    let last = entries.get(2_500).map(|entry| entry["formatted"]["value"].clone());
+    let last = last.unwrap_or_default();
+    assert_eq!(last["port"], 8080, "{last}");
+    assert_eq!(last["generation"], 7 + 2_499, "{last}");
+
+    let gone = (0..MANY + 100).map(|n| MapOp::DeleteFrontend(key(n)));
+    let clear = (1..=MANY).flat_map(|index| {
+        [
+            MapOp::ClearService(ServiceIndex { index }),
+            MapOp::ClearSlot(index - 1),
+            MapOp::ClearBackend(BackendIndex { index }),
+        ]
+    });
+    maps.apply_all(&gone.chain(clear).collect::<Vec<_>>())?;
+    assert_eq!(maps.read()?, MapImage::default());
+    Ok(())
+}
+
+#[test]
+fn an_entry_beyond_the_end_is_an_error_and_harms_nothing() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("beyond")?;
+    let mut maps = KernelMaps::open(&pins)?;
+    let slot = Slot { service: ServiceIndex { index: 1 }, ..Slot::default() };
+    for index in [MANY, MANY + 1, u32::MAX] {
+        assert!(maps.apply(&MapOp::PutSlot(index, slot)).is_err());
+    }
+    assert_eq!(maps.read()?, MapImage::default());
+
+    // One frontend more than there is room for: those before it are there.
+    let frontend = Frontend { service: ServiceIndex { index: 1 } };
+    let puts: Vec<_> = (0..=MANY).map(|n| MapOp::PutFrontend(key(n), frontend)).collect();
+    let error = maps.apply_all(&puts).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("--max-services"), "{error}");
+    assert_eq!(maps.read()?.frontends.len(), usize::try_from(MANY)?);
+    Ok(())
+}
+
+/// Sets the first counter of an entry to 3 on each CPU.
+fn count(pin: &Path, index: u32) -> anyhow::Result<()> {
+    let pin = pin.to_string_lossy();
+    let key = index.to_ne_bytes().map(|byte| format!("{byte:02x}")).join(" ");
+    let value = "03 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00";
+    let command = format!("map update pinned {pin} key hex {key} value hex {value}");
+    bpftool::call(&command.split(' ').collect::<Vec<_>>())?;
+    Ok(())
+}
+
+#[test]
+fn counters_of_many_are_those_of_each() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("counts")?;
+    let maps = KernelMaps::open(&pins)?;
+    for index in [0, 1, 1_023, 1_024, MANY] {
+        count(&load::map_path(&pins, names::SERVICE_COUNTERS), index)?;
+    }
+    let all = maps.all_service_counters(u32::MAX)?;
+    assert_eq!(all.len(), usize::try_from(MANY + 1)?);
+    for (index, counters) in (0..).zip(&all) {
+        assert_eq!(*counters, maps.service_counters(ServiceIndex { index })?);
+    }
+    assert!(all.get(1_024).is_some_and(|counters| counters.refused >= 3));
+    assert_eq!(maps.all_service_counters(2)?.len(), 2);
+    assert!(maps.service_counters(ServiceIndex { index: MANY + 1 }).is_err());
+    Ok(())
+}

@@ -17,7 +17,7 @@ use tonic::transport::Endpoint;
 
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::enrol::EnrolMaps;
-use crate::bpf::{attach, load, object};
+use crate::bpf::{attach, layout, load, object};
 use crate::config::RunArgs;
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Fresh, Outputs, Settings};
@@ -72,20 +72,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.http))?;
 
     let _only_one = only_one(&args.pin_path)?;
-    let mut loaded = load::load(
-        &object,
-        &args.pin_path,
-        args.limits(),
-        (args.enrol.max_cgroups, args.enrol.max_namespaces),
-        args.access_log,
-    )?;
-    for (program, instructions) in &loaded.verified {
-        tracing::info!(program, instructions, "verified");
-    }
-    let maps = KernelMaps::open(&args.pin_path)?;
-    let journal = Journal::open(&args.state_dir, &maps.sources()?, None)?;
-    let mut reconciler = Reconciler::open(maps, journal)?;
-    warn_of_other_sizes(&reconciler, &args);
+    let mut loaded = load_programs(&object, &args)?;
+    let mut reconciler = take_over(&mut loaded, &cgroup, &args)?;
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
     let commit = last_good.held()?.commit;
@@ -208,6 +196,43 @@ fn enrolment(args: &RunArgs, cgroup: &Path, room: Room) -> Result<(Enrolment<Lis
     Ok(Enrolment::start(settings, Lister::default())?)
 }
 
+/// Loads the programs with the maps that they and the flags ask for.
+fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
+    let loaded = load::load(
+        object,
+        &args.pin_path,
+        args.limits(),
+        (args.enrol.max_cgroups, args.enrol.max_namespaces),
+        args.access_log,
+    )?;
+    for (program, instructions) in &loaded.verified {
+        tracing::info!(program, instructions, "verified");
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Opens the maps and whose counters they hold. Where the maps are new ones of another layout, the
+/// programs go over to them first: then what the old ones counted is final.
+fn take_over(
+    loaded: &mut load::Loaded,
+    cgroup: &Path,
+    args: &RunArgs,
+) -> Result<Reconciler<KernelMaps>> {
+    let maps = KernelMaps::open(&args.pin_path)?;
+    if layout::is_under_way(&args.pin_path) {
+        tracing::info!(maps = ?loaded.replaced, "going over to maps of another layout");
+        attach::attach(loaded, cgroup, &args.pin_path)?;
+    }
+    let earlier = layout::finish(&args.pin_path)?;
+    let earlier = earlier.as_ref().map(|(sources, last)| (sources, last));
+    let journal = Journal::open(&args.state_dir, &maps.sources()?, earlier)?;
+    layout::remove(&args.pin_path)?;
+    Ok(Reconciler::open(maps, journal)?)
+}
+
 /// Holds the pin path for this agent alone, as long as the file is open.
 fn only_one(pin_path: &Path) -> Result<File> {
     fs::create_dir_all(pin_path)
@@ -278,18 +303,6 @@ fn restore(
         tracing::info!(revision = on_disk.revision, writes, "restored the last good state");
     }
     Ok(machine)
-}
-
-fn warn_of_other_sizes(reconciler: &Reconciler<KernelMaps>, args: &RunArgs) {
-    let (pinned, wanted) = (reconciler.maps().limits(), args.limits());
-    if pinned != wanted {
-        tracing::warn!(
-            ?pinned,
-            ?wanted,
-            "the pinned maps have other sizes and keep them; `mesh-agent uninstall` removes them, \
-             the next start makes new ones"
-        );
-    }
 }
 
 fn node_name(given: Option<String>) -> Result<String> {

@@ -6,6 +6,12 @@
 pub const PIN_PATH: &str = "/sys/fs/bpf/mesh";
 /// Directory below the pin path that holds the maps.
 pub const MAPS_DIR: &str = "maps";
+/// Directory for maps of another layout while they are filled.
+pub const MAPS_NEXT: &str = "maps-next";
+/// Directory of the maps that such ones have replaced, until no program uses them.
+pub const MAPS_OLD: &str = "maps-old";
+/// Directory of maps that are being removed.
+pub const MAPS_GONE: &str = "maps-gone";
 /// Directory below the pin path that holds the links.
 pub const LINKS_DIR: &str = "links";
 

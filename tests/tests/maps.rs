@@ -32,7 +32,7 @@ fn pinned(what: &str) -> anyhow::Result<(PathBuf, Guard)> {
     let pins = PathBuf::from(BPFFS).join(unique(what));
     let undo = pins.clone();
     let guard = cleanup::on_exit(move || drop(uninstall::uninstall(&undo)));
-    drop(load::load(&object::object(None)?, &pins, LIMITS, false)?);
+    drop(load::load(&object::object(None)?, &pins, LIMITS, (16, 16), false)?);
     Ok((pins, guard))
 }
 

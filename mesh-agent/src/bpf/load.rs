@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
@@ -10,6 +11,8 @@ use aya::{Ebpf, EbpfLoader};
 use mesh_common::tunables::{TunableFlags, Tunables};
 use mesh_common::{ABI_VERSION, names};
 
+use super::layout::{self, LayoutError, Sizes, dirs};
+use super::sys;
 use crate::compile::Limits;
 use crate::enrol::verdicts::Filters;
 
@@ -52,6 +55,9 @@ pub enum LoadError {
         /// The layout found.
         found: u32,
     },
+    /// The pinned maps cannot be replaced by others.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A pinned map cannot be used.
     #[error("cannot use the pinned maps below {}: {source}", .path.display())]
     Pinned {
@@ -70,6 +76,11 @@ pub struct Loaded {
     pub(super) ebpf: Ebpf,
     /// Verified instructions of each program: what the kernel had to walk through.
     pub verified: Vec<(&'static str, Option<u32>)>,
+    /// Maps that had to be made anew, because the pinned ones have another layout. Programs must
+    /// be attached and [`layout::finish`] called before anything else.
+    pub replaced: Vec<&'static str>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
 }
 
 /// Loads `object` with its maps below `pin_path`; `enrol` has the sizes of the maps of verdicts
@@ -81,14 +92,40 @@ pub fn load(
     enrol: (u32, u32),
     access_log: bool,
 ) -> Result<Loaded, LoadError> {
+    dirs::recover(pin_path)?;
     check_abi(pin_path)?;
     for directory in [names::MAPS_DIR, names::LINKS_DIR] {
-        let path = pin_path.join(directory);
-        fs::create_dir_all(&path)
-            .map_err(|source| LoadError::Directory { path: path.clone(), source })?;
+        make(&pin_path.join(directory))?;
     }
-    let mut loader = EbpfLoader::new();
-    for (map, entries) in [
+    let present = pin_path.join(names::MAPS_DIR);
+    // One change at a time: the programs have not gone over from the last one.
+    if layout::is_under_way(pin_path) {
+        return load_with(object, pin_path, &present, &Sizes::new(), access_log);
+    }
+    let pinned = layout::pinned(&present)?;
+    let mut sizes = sizes(limits, enrol);
+    if layout::plan(&pinned, &layout::declared(object, &sizes)?)?.is_none() {
+        return load_with(object, pin_path, &present, &sizes, access_log);
+    }
+    let warnings = layout::fit(&mut sizes, &layout::used(&present)?);
+    let Some(plan) = layout::plan(&pinned, &layout::declared(object, &sizes)?)? else {
+        let loaded = load_with(object, pin_path, &present, &sizes, access_log)?;
+        return Ok(Loaded { warnings, ..loaded });
+    };
+    let next = pin_path.join(names::MAPS_NEXT);
+    make(&next)?;
+    for map in plan.kept {
+        share(&present.join(map), &next.join(map))?;
+    }
+    let loaded = load_with(object, pin_path, &next, &sizes, access_log)?;
+    layout::fill(&plan.replaced, &present, &next)?;
+    dirs::replace(pin_path)?;
+    Ok(Loaded { warnings, replaced: plan.replaced, ..loaded })
+}
+
+/// The sizes that the flags say.
+fn sizes(limits: Limits, enrol: (u32, u32)) -> Sizes {
+    Sizes::from([
         (names::FRONTENDS, limits.frontends),
         (names::SERVICES, limits.services),
         (names::SERVICE_STATE, limits.services),
@@ -99,16 +136,40 @@ pub fn load(
         (names::BACKEND_COUNTERS, limits.backends),
         (names::CGROUPS, enrol.0),
         (names::NAMESPACES, enrol.1),
-    ] {
-        loader.map_max_entries(map, entries);
+    ])
+}
+
+/// Loads with the maps in a directory; those that are not there are made.
+fn load_with(
+    object: &[u8],
+    pin_path: &Path,
+    maps: &Path,
+    sizes: &Sizes,
+    access_log: bool,
+) -> Result<Loaded, LoadError> {
+    let mut loader = EbpfLoader::new();
+    for (map, entries) in sizes {
+        loader.map_max_entries(map, *entries);
     }
     for map in names::MAPS {
-        loader.map_pin_path(map, map_path(pin_path, map));
+        loader.map_pin_path(map, maps.join(map));
     }
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
     set_tunables(&mut ebpf, pin_path, access_log)?;
     let verified = verify(&mut ebpf)?;
-    Ok(Loaded { ebpf, verified })
+    Ok(Loaded { ebpf, verified, replaced: Vec::new(), warnings: Vec::new() })
+}
+
+fn make(path: &Path) -> Result<(), LoadError> {
+    fs::create_dir_all(path)
+        .map_err(|source| LoadError::Directory { path: path.to_owned(), source })
+}
+
+/// Pins a map that is pinned at `from` at `to` as well.
+fn share(from: &Path, to: &Path) -> Result<(), LoadError> {
+    let failed = |source| LayoutError::Pins { path: to.to_owned(), source };
+    let map = sys::open_pin(from).map_err(failed)?;
+    Ok(sys::pin(map.as_fd(), to).map_err(failed)?)
 }
 
 /// Where a map is pinned.

@@ -135,6 +135,22 @@ impl<T: Pod> Mapped<T> {
         }
         true
     }
+
+    /// The first word of an entry, which becomes 0; 0 beyond the end.
+    pub(crate) fn take(&self, index: u32) -> u64 {
+        self.first(index).map_or(0, |word| word.swap(0, Ordering::AcqRel))
+    }
+
+    /// Adds to the first word of an entry; nothing happens beyond the end.
+    pub(crate) fn add(&self, index: u32, number: u64) {
+        if let Some(word) = self.first(index) {
+            word.fetch_add(number, Ordering::AcqRel);
+        }
+    }
+
+    fn first(&self, index: u32) -> Option<&AtomicU64> {
+        self.words(index).filter(|_| self.access == Access::Write)?.first()
+    }
 }
 
 impl<T> Drop for Mapped<T> {

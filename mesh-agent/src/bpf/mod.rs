@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod check;
 pub mod enrol;
+pub mod layout;
 pub mod load;
 pub(crate) mod mapped;
 pub mod object;

@@ -3,11 +3,11 @@
 
 #![expect(unsafe_code, reason = "plain old data as bytes, and system calls that take buffers")]
 
-use std::io;
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::{fs, io};
 
 use aya::Pod;
 
@@ -27,6 +27,20 @@ pub(crate) struct Pinned<K, V> {
     /// Bytes of a value in system calls.
     stride: usize,
     types: PhantomData<fn() -> (K, V)>,
+}
+
+/// Sizes of a pinned map; `None` where nothing is pinned.
+pub(crate) fn info(path: &Path) -> io::Result<Option<MapInfo>> {
+    match sys::open_pin(path) {
+        Ok(fd) => sys::map_info(fd.as_fd()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names this run of the machine: ids of maps are unique within one.
+pub(crate) fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 impl<K: Pod, V: Pod> Pinned<K, V> {
@@ -167,7 +181,7 @@ impl<V: Pod> Pinned<u32, V> {
 }
 
 /// A value's bytes.
-pub(super) const fn bytes<T: Pod>(value: &T) -> &[u8] {
+pub(crate) const fn bytes<T: Pod>(value: &T) -> &[u8] {
     // SAFETY: plain old data without padding, for its whole length.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }

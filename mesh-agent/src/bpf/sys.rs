@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -22,7 +23,7 @@ const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
 /// Many times longer than any program runs.
 const PREEMPTED: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// `bpf_attr` of `BPF_OBJ_GET` (`include/uapi/linux/bpf.h`).
+/// `bpf_attr` of `BPF_OBJ_PIN` and `BPF_OBJ_GET` (`include/uapi/linux/bpf.h`).
 #[repr(C)]
 struct ObjGet {
     pathname: u64,
@@ -116,6 +117,19 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr)? };
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins an object; nothing must be there yet.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjGet {
+        pathname: path.as_ptr().addr() as u64,
+        bpf_fd: object.as_raw_fd().cast_unsigned(),
+        file_flags: 0,
+    };
+    // SAFETY: the structure of this command; `path` outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr)? };
+    Ok(())
 }
 
 /// Replaces the program behind a link, atomically: every call sees the old or the new one.

@@ -24,11 +24,14 @@ pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
     for name in names::PROGRAMS.iter().rev() {
         remove(links.join(name), |path| fs::remove_file(path), &mut removed)?;
     }
-    let maps = pin_path.join(names::MAPS_DIR);
-    for name in names::MAPS {
-        remove(maps.join(name), |path| fs::remove_file(path), &mut removed)?;
+    let directories = [names::MAPS_DIR, names::MAPS_NEXT, names::MAPS_OLD, names::MAPS_GONE];
+    let directories = directories.map(|name| pin_path.join(name));
+    for maps in &directories {
+        for name in names::MAPS {
+            remove(maps.join(name), |path| fs::remove_file(path), &mut removed)?;
+        }
     }
-    for directory in [links, maps, pin_path.to_owned()] {
+    for directory in [links].into_iter().chain(directories).chain([pin_path.to_owned()]) {
         remove(directory, |path| fs::remove_dir(path), &mut removed)?;
     }
     Ok(removed)

@@ -3,8 +3,8 @@
 
 pub mod conns;
 
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
@@ -20,14 +20,11 @@ use super::{Held, MapError, MapStore};
 use crate::bpf;
 use crate::bpf::load::map_path;
 use crate::bpf::mapped::{Access, Mapped, Order};
-use crate::bpf::pinned::Pinned;
+use crate::bpf::pinned::{Pinned, boot};
 use crate::compile::Limits;
 use crate::diff::MapOp;
 use crate::image::MapImage;
 use crate::ledger::{Count, Sources};
-
-/// Names this run of the machine.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The pinned maps, open.
 #[derive(Debug)]
@@ -63,10 +60,9 @@ impl KernelMaps {
 
     /// Which maps the programs count in.
     pub fn sources(&self) -> Result<Sources, MapError> {
-        let boot = fs::read_to_string(BOOT_ID)
-            .map_err(|source| MapError::Open { path: BOOT_ID.to_owned(), source: source.into() })?;
+        let boot = boot().map_err(read_error(names::REASONS))?;
         Ok(Sources {
-            boot: boot.trim().to_owned(),
+            boot,
             backends: self.backend_counters.info().id,
             services: self.service_counters.info().id,
             reasons: self.reasons.info().id,

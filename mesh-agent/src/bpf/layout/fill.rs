@@ -1,0 +1,157 @@
+//! Carries entries from old maps to new ones.
+
+use std::io;
+use std::path::Path;
+
+use aya::Pod;
+use mesh_common::affinity::{Affinity, AffinityKey};
+use mesh_common::backend::Backend;
+use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
+use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::names;
+use mesh_common::service::ServiceHead;
+use mesh_common::slot::Slot;
+use mesh_common::state::{BackendState, ServiceState};
+
+use super::{LayoutError, Sizes};
+use crate::bpf::mapped::{Access, Mapped};
+use crate::bpf::pinned::{Pinned, boot, bytes};
+use crate::ledger::{Count, Last, Sources};
+
+fn failed(map: &'static str) -> impl Fn(io::Error) -> LayoutError {
+    move |source| LayoutError::Fill { map, source }
+}
+
+/// How large the maps in a directory have to be to hold what they hold where it is. In a hash,
+/// nothing has a place, so the number of entries counts.
+pub(in crate::bpf) fn used(directory: &Path) -> Result<Sizes, LayoutError> {
+    fn end<V: Pod>(directory: &Path, map: &'static str) -> Result<u32, LayoutError> {
+        let mut end = 0;
+        each(directory, map, |index: u32, value: V| {
+            if !is_zero(&value) {
+                end = end.max(index.saturating_add(1));
+            }
+        })?;
+        Ok(end)
+    }
+    fn number<K: Pod, V: Pod>(directory: &Path, map: &'static str) -> Result<u32, LayoutError> {
+        let mut number = 0;
+        each(directory, map, |_: K, _: V| number += 1)?;
+        Ok(number)
+    }
+    Ok(Sizes::from([
+        (names::FRONTENDS, number::<FrontendKey, Frontend>(directory, names::FRONTENDS)?),
+        (names::SERVICES, end::<ServiceHead>(directory, names::SERVICES)?),
+        (names::SLOTS, end::<Slot>(directory, names::SLOTS)?),
+        (names::BACKENDS, end::<Backend>(directory, names::BACKENDS)?),
+        (names::CGROUPS, number::<CgroupKey, Verdict>(directory, names::CGROUPS)?),
+        (names::NAMESPACES, number::<NetnsKey, Verdict>(directory, names::NAMESPACES)?),
+        (names::AFFINITY, number::<AffinityKey, Affinity>(directory, names::AFFINITY)?),
+    ]))
+}
+
+/// Visits the entries of a map; none where there is no such map.
+fn each<K: Pod, V: Pod>(
+    directory: &Path,
+    map: &'static str,
+    mut with: impl FnMut(K, V),
+) -> Result<(), LayoutError> {
+    let old: Pinned<K, V> = match Pinned::open(&directory.join(map)) {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(map)(error)),
+    };
+    old.each(|key, values| {
+        if let [value] = values {
+            with(key, *value);
+        }
+    })
+    .map_err(failed(map))
+}
+
+fn is_zero<V: Pod>(value: &V) -> bool {
+    bytes(value).iter().all(|byte| *byte == 0)
+}
+
+/// Copies a map from one directory to another.
+type Copy = fn(&Path, &Path, &'static str) -> Result<(), LayoutError>;
+
+/// Copies the entries of every replaced map. What clients use to come back to their backend goes
+/// last, because it changes until the programs have gone over.
+pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<(), LayoutError> {
+    fn copy<K: Pod, V: Pod>(old: &Path, new: &Path, map: &'static str) -> Result<(), LayoutError> {
+        let mut entries: Vec<(K, V)> = Vec::new();
+        each(old, map, |key, value| {
+            if !is_zero(&value) {
+                entries.push((key, value));
+            }
+        })?;
+        let new: Pinned<K, V> = Pinned::open(&new.join(map)).map_err(failed(map))?;
+        new.update(&entries).map_err(|(_, source)| failed(map)(source))
+    }
+    let copies: [(&str, Copy); 7] = [
+        (names::BACKENDS, copy::<u32, Backend>),
+        (names::SLOTS, copy::<u32, Slot>),
+        (names::SERVICES, copy::<u32, ServiceHead>),
+        (names::FRONTENDS, copy::<FrontendKey, Frontend>),
+        (names::CGROUPS, copy::<CgroupKey, Verdict>),
+        (names::NAMESPACES, copy::<NetnsKey, Verdict>),
+        (names::AFFINITY, copy::<AffinityKey, Affinity>),
+    ];
+    for (map, copy) in copies {
+        if replaced.contains(&map) {
+            copy(old, new, map)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds what the programs kept in the old maps to what they keep in the new ones. Each number is
+/// taken away as it is added, so an agent that dies meanwhile adds none twice.
+pub(super) fn absorb(old: &Path, new: &Path) -> Result<(), LayoutError> {
+    fn add<T: Pod>(old: &Path, new: &Path, map: &'static str) -> Result<(), LayoutError> {
+        let path = old.join(map);
+        if same(&path, &new.join(map)).map_err(failed(map))? {
+            return Ok(());
+        }
+        let old: Mapped<T> = Mapped::open(&path, Access::Write).map_err(failed(map))?;
+        let new: Mapped<T> = Mapped::open(&new.join(map), Access::Write).map_err(failed(map))?;
+        for index in 0..old.entries().min(new.entries()) {
+            let number = old.take(index);
+            if number != 0 {
+                new.add(index, number);
+            }
+        }
+        Ok(())
+    }
+    add::<BackendState>(old, new, names::BACKEND_STATE)?;
+    add::<ServiceState>(old, new, names::SERVICE_STATE)
+}
+
+/// Whether two pins are of one map.
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    use crate::bpf::pinned::info;
+
+    let (one, other) = (info(one)?, info(other)?);
+    Ok(one.map(|info| info.id) == other.map(|info| info.id))
+}
+
+/// Which maps a directory has, and what they have counted.
+pub(super) fn last(directory: &Path) -> Result<(Sources, Last), LayoutError> {
+    fn counted<C: Pod + Count>(
+        directory: &Path,
+        map: &'static str,
+    ) -> Result<(u32, Vec<C>), LayoutError> {
+        let counters: Pinned<u32, C> = Pinned::open(&directory.join(map)).map_err(failed(map))?;
+        let total = |values: &[C]| values.iter().fold(C::default(), |sum, value| sum.and(value));
+        let all = counters.entries(u32::MAX, total).map_err(failed(map))?;
+        Ok((counters.info().id, all))
+    }
+    let (backend_id, backends) = counted::<BackendCounters>(directory, names::BACKEND_COUNTERS)?;
+    let (service_id, services) = counted::<ServiceCounters>(directory, names::SERVICE_COUNTERS)?;
+    let (reason_id, reasons) = counted::<ReasonCount>(directory, names::REASONS)?;
+    let boot = boot().map_err(failed(names::REASONS))?;
+    let sources = Sources { boot, backends: backend_id, services: service_id, reasons: reason_id };
+    Ok((sources, Last { backends, services, reasons }))
+}

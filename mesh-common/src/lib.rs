@@ -24,6 +24,7 @@ extern crate std;
 pub mod addr;
 pub mod affinity;
 pub mod backend;
+pub mod canary;
 pub mod conn;
 pub mod counter;
 pub mod enrol;

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +17,8 @@ use tonic::transport::Endpoint;
 
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::enrol::EnrolMaps;
-use crate::bpf::{attach, layout, load, object};
+use crate::bpf::{attach, layout, load, object, tombstone};
+use crate::canary::{self, Listeners, Trial};
 use crate::config::RunArgs;
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Fresh, Outputs, Settings};
@@ -26,6 +27,7 @@ use crate::enrol::scan::Base;
 use crate::enrol::verdicts::{Room, Verdicts};
 use crate::events::ring;
 use crate::http::{Context, router};
+use crate::keeper::{Keeper, Next, Trust};
 use crate::ledger::Journal;
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
@@ -38,8 +40,8 @@ use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
 use crate::xds::saver;
 
-/// How often the agent looks whether its programs are still attached.
-const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the agent looks whether its programs are still attached and run.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What `run` needs, found good.
 #[derive(Debug)]
@@ -82,9 +84,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (enrolment, enrolled) = enrolment(&args, &cgroup, enrol_maps.room())?;
     // Before a program runs that asks for them.
     enrol_maps.apply(&enrolled.verdicts.borrow())?;
-    for (program, outcome) in attach::attach(&mut loaded, &cgroup, &args.pin_path)? {
-        tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
-    }
+    let listeners = listen(&mut reconciler).await?;
+    attach_first(&mut loaded, &cgroup, &args.pin_path)?;
 
     let (worker, inbox) = Worker::new();
     let thread = thread::Builder::new()
@@ -111,11 +112,13 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .spawn(move || saver::run(&last_good, &to_save))
         .context("cannot start the thread for the last good state")?;
     let client = Client { endpoint, machine, commit, worker: worker.clone(), line, save };
+    let (trust, trust_watch) = watch::channel(Trust::default());
     let context = Context {
         node: node.clone(),
         pin_path: args.pin_path.clone(),
-        cgroup,
+        cgroup: cgroup.clone(),
         worker: worker.clone(),
+        trust: trust_watch,
         line: line_watch,
         served: held.commit > 0,
     };
@@ -129,24 +132,23 @@ pub async fn run(args: RunArgs) -> Result<()> {
         "the thread for the maps has ended".to_owned()
     });
     tasks.spawn(async move { ring::run(events).await.to_string() });
-    tasks.spawn(async move {
-        match axum::serve(listener, router(context).merge(workloads)).await {
-            Ok(()) => "the HTTP server has ended".to_owned(),
-            Err(error) => format!("the HTTP server has ended: {error}"),
-        }
-    });
-    tasks.spawn(attached(args.pin_path.clone()));
+    tasks.spawn(serve(listener, router(context).merge(workloads)));
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
     tasks.spawn(reporter.run(random01));
+    let ports = listeners.ports().clone();
+    tasks.spawn(answer(listeners));
+    let trial = Trial { cgroup, pin_path: args.pin_path, ports };
+    let keeper = Keeper::new(loaded, trial, Duration::from_secs(args.canary_interval));
 
     let fault = tokio::select! {
+        ended = keep(keeper, trust) => ended.err().map(|error| error.to_string()),
         signal = wait_for_signal() => signal.err().map(|error| error.to_string()),
         Some(ended) = tasks.join_next() => {
             Some(ended.unwrap_or_else(|error| format!("a task has failed: {error}")))
         }
     };
-    tracing::info!("ending; programs and maps stay and serve on");
+    tracing::info!("ending; what is attached and pinned stays and serves on");
     tasks.shutdown().await;
     worker.stop();
     if thread.join().is_err() {
@@ -239,7 +241,11 @@ fn only_one(pin_path: &Path) -> Result<File> {
         .with_context(|| format!("cannot create {}", pin_path.display()))?;
     let directory = File::open(pin_path)?;
     match directory.try_lock() {
-        Ok(()) => Ok(directory),
+        Ok(()) => {
+            // Whoever starts an agent wants the programs: also where an uninstall was cut short.
+            tombstone::clear(pin_path)?;
+            Ok(directory)
+        }
         Err(TryLockError::WouldBlock) => bail!(
             "another agent uses {}: end it first, or choose another --pin-path",
             pin_path.display()
@@ -250,13 +256,59 @@ fn only_one(pin_path: &Path) -> Result<File> {
     }
 }
 
-/// Ends when a program is no longer attached: after an `uninstall`, or when the cgroup is gone.
-/// A new start attaches again.
-async fn attached(pin_path: PathBuf) -> String {
+/// Listens for the canary, and puts its services into the maps.
+async fn listen(reconciler: &mut Reconciler<KernelMaps>) -> Result<Listeners> {
+    let limits = reconciler.maps().limits();
+    let before = canary::ports_in(reconciler.actual(), limits);
+    let listeners = Listeners::bind(before).await;
+    reconciler.put_canary(canary::image(limits, listeners.ports(), stamp()))?;
+    Ok(listeners)
+}
+
+async fn answer(listeners: Listeners) -> String {
+    listeners.run().await;
+    "the canary's listeners have ended".to_owned()
+}
+
+async fn serve(listener: TcpListener, routes: axum::Router) -> String {
+    match axum::serve(listener, routes).await {
+        Ok(()) => "the HTTP server has ended".to_owned(),
+        Err(error) => format!("the HTTP server has ended: {error}"),
+    }
+}
+
+/// Attaches the programs, or puts them behind the links that are there.
+fn attach_first(loaded: &mut load::Loaded, cgroup: &Path, pin_path: &Path) -> Result<()> {
+    for (program, instructions) in &loaded.verified {
+        tracing::info!(program, instructions, "verified");
+    }
+    for (program, outcome) in attach::attach(loaded, cgroup, pin_path)? {
+        tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
+    }
+    Ok(())
+}
+
+/// Keeps the programs attached and tried. Ends well after an `uninstall`: who takes the programs
+/// away does not want them back.
+async fn keep(mut keeper: Keeper, trust: watch::Sender<Trust>) -> Result<()> {
+    let start = Instant::now();
     loop {
-        tokio::time::sleep(WATCH_INTERVAL).await;
-        if let Some(programs) = attach::detached(&pin_path) {
-            return format!("{programs}: uninstalled, or the cgroup is gone");
+        let now = start.elapsed();
+        let (back, next) = tokio::task::spawn_blocking(move || {
+            let next = keeper.look(now);
+            (keeper, next)
+        })
+        .await
+        .context("what keeps the programs attached has failed")?;
+        keeper = back;
+        trust.send_replace(keeper.trust().clone());
+        match next {
+            Next::Again => {}
+            Next::Later => tokio::time::sleep(WATCH_INTERVAL).await,
+            Next::End => {
+                tracing::warn!("uninstalled");
+                return Ok(());
+            }
         }
     }
 }

@@ -31,6 +31,9 @@ pub enum Command {
     Dump(DumpArgs),
     /// Check what `run` needs, without changing anything
     Check(Box<RunArgs>),
+    /// What `run` starts to prove that the programs run
+    #[command(hide = true)]
+    Canary(CanaryArgs),
     /// Detach the programs and remove everything pinned
     Uninstall(UninstallArgs),
 }
@@ -79,6 +82,9 @@ pub struct RunArgs {
     /// Log every connection that ends, not only those that fail
     #[arg(long)]
     pub access_log: bool,
+    /// Seconds between two trials of every hook; 0: only after attaching, and while one fails
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub canary_interval: u64,
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub log_format: LogFormat,
@@ -183,6 +189,23 @@ pub enum DumpOutput {
     Text,
     /// An array of these lines.
     Json,
+}
+
+/// Arguments of `canary`.
+#[derive(Clone, Debug, Args)]
+pub struct CanaryArgs {
+    /// The cgroup to make, connect from and remove
+    #[arg(long)]
+    pub cgroup: PathBuf,
+    /// What the agent answers
+    #[arg(long)]
+    pub token: String,
+    /// Try IPv4
+    #[arg(long)]
+    pub v4: bool,
+    /// Try IPv6
+    #[arg(long)]
+    pub v6: bool,
 }
 
 /// Arguments of `uninstall`.

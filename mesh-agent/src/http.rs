@@ -10,7 +10,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::bpf::attach::{LinkStatus, detached, links};
+use crate::bpf::effective::{Foreign, HookStatus, survey};
+use crate::canary::verdict::Fires;
+use crate::keeper::Trust;
 use crate::telemetry;
 use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
@@ -26,6 +28,8 @@ pub struct Context {
     pub cgroup: PathBuf,
     /// Who knows the maps.
     pub worker: Worker,
+    /// What the keeper knows about the programs.
+    pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
     pub line: watch::Receiver<Line>,
     /// Whether the maps held a complete state at the start: of the copy on disk, or of an earlier
@@ -42,6 +46,8 @@ pub struct Status {
     pub node: String,
     /// Whether it is ready.
     pub ready: bool,
+    /// Why it is not; empty where it is.
+    pub reason: String,
     /// Whether a stream to the control plane is open.
     pub connected: bool,
     /// Why the last stream ended; empty where none did.
@@ -51,13 +57,25 @@ pub struct Status {
     /// Where programs are attached.
     pub cgroup: PathBuf,
     /// The programs.
-    pub links: Vec<LinkStatus>,
+    pub programs: Vec<ProgramStatus>,
+    /// Programs of others at the same hooks.
+    pub foreign: Vec<Foreign>,
     /// The policy maps.
     pub maps: Vec<MapUsage>,
     /// Services that cannot be programmed.
     pub rejections: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
+}
+
+/// One of our programs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// What the kernel says: its link, and whether it is run.
+    #[serde(flatten)]
+    pub hook: HookStatus,
+    /// What the canary found.
+    pub fires: Fires,
 }
 
 /// How full a map is.
@@ -81,18 +99,52 @@ pub fn router(context: Context) -> Router {
         .with_state(context)
 }
 
-/// Ready: programs attached, and maps that hold a complete state. Never unready because the
-/// control plane is away.
-fn unready(context: &Context) -> Option<String> {
-    if let Some(programs) = detached(&context.pin_path) {
-        return Some(programs);
+/// What the kernel and the canary say about each program, at this moment.
+fn programs(context: &Context) -> Vec<ProgramStatus> {
+    let hooks = survey(&context.cgroup, &context.pin_path).hooks;
+    let trust = context.trust.borrow();
+    let status = |hook: HookStatus| {
+        let fires = trust.fires(&hook.link.program);
+        ProgramStatus { hook, fires }
+    };
+    hooks.into_iter().map(status).collect()
+}
+
+fn name(program: &ProgramStatus) -> String {
+    program.hook.link.program.clone()
+}
+
+/// Ready: programs attached, run by the kernel and proven by the canary, and maps that hold a
+/// complete state. Never unready because the control plane is away.
+fn unready(context: &Context, programs: &[ProgramStatus]) -> Option<String> {
+    let list = |what: &str, bad: fn(&ProgramStatus) -> Option<String>| {
+        let bad: Vec<String> = programs.iter().filter_map(bad).collect();
+        (!bad.is_empty()).then(|| format!("{what}: {}", bad.join(", ")))
+    };
+    if let Some(lost) = list("not attached", |it| (!it.hook.link.attached).then(|| name(it)))
+        .or_else(|| list("attached but not run", |it| (!it.hook.effective).then(|| name(it))))
+    {
+        return Some(lost);
+    }
+    let trust = context.trust.borrow();
+    if trust.fires.is_empty() {
+        let why = trust.problem.clone();
+        return Some(why.unwrap_or_else(|| "the canary has not run yet".to_owned()));
+    }
+    let failing = list("does not fire", |it| match &it.fires {
+        Fires::No(reason) => Some(format!("{}: {reason}", name(it))),
+        Fires::Unknown | Fires::Yes | Fires::Unavailable(_) => None,
+    });
+    let untried = || list("cannot be tried", |it| (it.fires == Fires::Unknown).then(|| name(it)));
+    if let Some(reason) = failing.or_else(untried) {
+        return Some(reason);
     }
     let served = context.served || context.line.borrow().synced;
     (!served).then(|| "no configuration yet: waiting for the control plane".to_owned())
 }
 
 async fn ready(State(context): State<Context>) -> Response {
-    match unready(&context) {
+    match unready(&context, &programs(&context)) {
         None => "ok\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
@@ -109,7 +161,8 @@ async fn metrics(State(context): State<Context>) -> Response {
         Err(response) => return response,
     };
     let line = context.line.borrow().clone();
-    match telemetry::render(&stats, &line, &links(&context.pin_path)) {
+    let foreign = context.trust.borrow().foreign.clone();
+    match telemetry::render(&stats, &line, &programs(&context), &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -132,18 +185,27 @@ async fn status(State(context): State<Context>) -> Response {
     let reject = |rejection: &crate::compile::Rejection| {
         format!("{}: {}", rejection.object, rejection.message)
     };
+    let programs = programs(&context);
+    let reason = unready(&context, &programs);
+    let trust = context.trust.borrow().clone();
+    let mut warnings = stats.warnings;
+    if trust.incomplete {
+        warnings.push("more cgroups than are searched for programs of others".to_owned());
+    }
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: context.node.clone(),
-        ready: unready(&context).is_none(),
+        ready: reason.is_none(),
+        reason: reason.unwrap_or_default(),
         connected: line.connected,
         error: line.error,
         live_revision: line.live_revision,
         cgroup: context.cgroup.clone(),
-        links: links(&context.pin_path),
+        programs,
+        foreign: trust.foreign,
         maps: stats.usage.iter().map(usage).collect(),
         rejections: stats.rejections.iter().map(reject).collect(),
-        warnings: stats.warnings,
+        warnings,
     })
     .into_response()
 }

@@ -28,6 +28,14 @@ impl MapImage {
         let end = head.slot_base.saturating_add(head.slot_count);
         self.slots.range(head.slot_base..end).map(|(_, slot)| slot)
     }
+
+    /// Adds entries; those that are there already are replaced.
+    pub fn merge(&mut self, other: &Self) {
+        self.frontends.extend(&other.frontends);
+        self.services.extend(&other.services);
+        self.slots.extend(&other.slots);
+        self.backends.extend(&other.backends);
+    }
 }
 
 /// One sorted line per entry, as `mesh-agent dump` prints it.

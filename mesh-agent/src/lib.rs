@@ -2,14 +2,16 @@
 //!
 //! Data flows `xds` (delta ADS) → `world` (objects) → `compile` (pure) → `image` → `diff`
 //! (ordered operations) → `reconcile` → `maps` (kernel). Counters and events flow back through
-//! `events` and `telemetry`. `bpf` loads, attaches and removes the programs; `worker` is the
-//! thread that owns the maps; `app` wires it all. Beside it, `enrol` decides which processes are
-//! in the mesh, and `workload` tells who they are.
+//! `events` and `telemetry`. `bpf` loads, attaches and removes the programs, `canary` proves
+//! that they run, `keeper` sees to it that they stay; `worker` is the thread that owns the maps;
+//! `app` wires it all. Beside it, `enrol` decides which processes are in the mesh, and `workload`
+//! tells who they are.
 
 #![deny(unsafe_code)]
 
 pub mod app;
 pub mod bpf;
+pub mod canary;
 pub mod commands;
 pub mod compile;
 pub mod config;
@@ -18,6 +20,7 @@ pub mod enrol;
 pub mod events;
 pub mod http;
 pub mod image;
+pub mod keeper;
 pub mod ledger;
 pub mod maps;
 pub mod netns;

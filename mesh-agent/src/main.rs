@@ -28,6 +28,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Status(args) => commands::run_status(&args),
         Command::Dump(args) => commands::run_dump(&args),
         Command::Check(args) => commands::run_check(&args),
+        Command::Canary(args) => commands::run_canary(&args),
         Command::Uninstall(args) => commands::run_uninstall(&args),
     }
 }

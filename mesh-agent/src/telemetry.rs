@@ -12,7 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::bpf::attach::LinkStatus;
+use crate::bpf::effective::Foreign;
+use crate::http::ProgramStatus;
 use crate::ledger::Account;
 use crate::worker::Stats;
 use crate::xds::client::Line;
@@ -49,11 +50,23 @@ struct HookLabels {
     program: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ForeignLabels {
+    program: String,
+    hook: String,
+}
+
 /// Renders everything in the `OpenMetrics` text format.
-pub fn render(stats: &Stats, line: &Line, links: &[LinkStatus]) -> Result<String, fmt::Error> {
+pub fn render(
+    stats: &Stats,
+    line: &Line,
+    programs: &[ProgramStatus],
+    foreign: &[Foreign],
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     connections(&mut registry, stats);
-    agent(&mut registry, stats, line, links);
+    agent(&mut registry, stats, line);
+    hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
@@ -145,7 +158,7 @@ fn part<T: ToString>(account: &Account, part: fn(&ObjectName) -> &T) -> String {
     account.service.as_ref().map_or_else(|| UNKNOWN.to_owned(), |name| part(name).to_string())
 }
 
-fn agent(registry: &mut Registry, stats: &Stats, line: &Line, links: &[LinkStatus]) {
+fn agent(registry: &mut Registry, stats: &Stats, line: &Line) {
     let reasons = Family::<ReasonLabels, Counter>::default();
     for (reason, count) in &stats.reasons {
         reasons.get_or_create(&ReasonLabels { reason }).inc_by(*count);
@@ -161,13 +174,6 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line, links: &[LinkStatu
     }
     registry.register("mesh_bpf_map_entries", "Used entries of maps", used);
     registry.register("mesh_bpf_map_max_entries", "Entries that maps can hold", possible);
-
-    let attached = Family::<HookLabels, Gauge>::default();
-    for link in links {
-        let labels = HookLabels { program: link.program.clone() };
-        attached.get_or_create(&labels).set(i64::from(link.attached));
-    }
-    registry.register("mesh_bpf_attached", "1 where a program is attached", attached);
 
     let gauges = [
         ("mesh_agent_connected", "1 with a stream to the control plane", i64::from(line.connected)),
@@ -196,6 +202,40 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line, links: &[LinkStatu
         counter.inc_by(value);
         registry.register(name, help, counter);
     }
+}
+
+/// A gauge of programs: name, help text, and where its value is.
+type Gauged = (&'static str, &'static str, fn(&ProgramStatus) -> bool);
+
+const GAUGED: [Gauged; 3] = [
+    ("mesh_bpf_attached", "1 where a program is attached", |program| program.hook.link.attached),
+    ("mesh_bpf_effective", "1 where the kernel runs a program", |program| program.hook.effective),
+    (
+        "mesh_bpf_fires",
+        "1 where the canary found a program to work, or this machine cannot try it",
+        |program| program.fires.is_good(),
+    ),
+];
+
+fn hooks(registry: &mut Registry, programs: &[ProgramStatus], foreign: &[Foreign]) {
+    for (name, help, value) in GAUGED {
+        let family = Family::<HookLabels, Gauge>::default();
+        for program in programs {
+            let labels = HookLabels { program: program.hook.link.program.clone() };
+            family.get_or_create(&labels).set(i64::from(value(program)));
+        }
+        registry.register(name, help, family);
+    }
+    let others = Family::<ForeignLabels, Gauge>::default();
+    for Foreign { name, hook, .. } in foreign {
+        let labels = ForeignLabels { program: name.clone(), hook: hook.clone() };
+        others.get_or_create(&labels).inc();
+    }
+    registry.register(
+        "mesh_bpf_foreign_programs",
+        "Programs of others at the hooks of the mesh",
+        others,
+    );
 }
 
 fn signed(value: u64) -> i64 {

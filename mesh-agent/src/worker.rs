@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use mesh_common::counter::ServiceCounters;
+use mesh_common::reason::Reason;
 use tokio::sync::{oneshot, watch};
 
 use crate::bpf::attach::detached;
@@ -249,8 +250,11 @@ impl Maps {
                 for Rejection { object, message } in &report.rejections {
                     tracing::error!(revision, %object, "rejected: {message}");
                 }
-                // Maps that no program reads are not live.
-                Outcome { rejections: report.rejections, error: detached(&self.pin_path) }
+                // Maps that no program reads are not live; once they are read again, the control
+                // plane is asked for what was not acknowledged.
+                let error = detached(&self.pin_path);
+                self.failed = error.is_some().then_some(held);
+                Outcome { rejections: report.rejections, error }
             }
             Err(error) => {
                 self.failures += 1;
@@ -278,6 +282,9 @@ impl Maps {
     /// not fit another try in the room. Returns whether anything rejected has become live.
     fn tidy(&mut self) -> Result<bool, MapError> {
         if let Some(held) = self.failed {
+            if detached(&self.pin_path).is_some() {
+                return Ok(false);
+            }
             return self.install(held).map(|_| true);
         }
         let rejected = self.reconciler.report().rejections.len();
@@ -299,13 +306,22 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
     let reconciler = &state.reconciler;
     let maps = reconciler.maps();
     let journal = reconciler.journal();
-    let reason = |(reason, name, raw)| (name, journal.counted_reason(reason, raw).count);
+    // The canary's refusals are nobody's connections.
+    let mut own = ServiceCounters::default();
+    for index in reconciler.canary().services.keys() {
+        own = own.plus(maps.service_counters(*index)?);
+    }
+    let reason = |(reason, name, raw)| {
+        let count = journal.counted_reason(reason, raw).count;
+        let own = if reason == Reason::NO_BACKEND_REFUSED { own.refused } else { 0 };
+        (name, count.saturating_sub(own))
+    };
     let report = reconciler.report();
     Ok(Stats {
         totals: reconciler.totals()?,
         without_backend: reconciler.without_backend()?,
         reasons: maps.reasons()?.into_iter().map(reason).collect(),
-        usage: usage(reconciler.actual(), maps.limits()),
+        usage: usage(reconciler, maps.limits()),
         rejections: report.rejections.clone(),
         warnings: report.warnings.clone(),
         writes: state.writes,
@@ -313,16 +329,19 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
     })
 }
 
-fn usage(image: &crate::image::MapImage, limits: Limits) -> Vec<(&'static str, u64, u64)> {
+/// How full the maps are, without the canary's entries.
+fn usage(reconciler: &Reconciler<KernelMaps>, limits: Limits) -> Vec<(&'static str, u64, u64)> {
     use mesh_common::names;
 
-    let entry = |map, used: usize, limit: u32| {
+    let (image, own) = (reconciler.actual(), reconciler.canary());
+    let entry = |map, used: usize, own: usize, limit: u32| {
+        let used = used.saturating_sub(own);
         (map, u64::try_from(used).unwrap_or(u64::MAX), u64::from(limit))
     };
     vec![
-        entry(names::FRONTENDS, image.frontends.len(), limits.frontends),
-        entry(names::SERVICES, image.services.len(), limits.services),
-        entry(names::SLOTS, image.slots.len(), limits.slots),
-        entry(names::BACKENDS, image.backends.len(), limits.backends),
+        entry(names::FRONTENDS, image.frontends.len(), own.frontends.len(), limits.frontends),
+        entry(names::SERVICES, image.services.len(), own.services.len(), limits.services),
+        entry(names::SLOTS, image.slots.len(), own.slots.len(), limits.slots),
+        entry(names::BACKENDS, image.backends.len(), own.backends.len(), limits.backends),
     ]
 }

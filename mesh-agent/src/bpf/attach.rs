@@ -12,7 +12,7 @@ use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use mesh_common::names;
 
 use super::load::{LoadError, Loaded};
-use super::sys;
+use super::{sys, tombstone};
 
 /// Why a program could not be attached.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// Somebody uninstalls.
+    #[error("uninstalled: {} is marked or empty; starting the agent installs again", .0.display())]
+    Uninstalled(PathBuf),
     /// A pin cannot be read, written or removed.
     #[error("cannot use the pinned link {}: {source}", .path.display())]
     Pin {
@@ -71,7 +74,8 @@ pub fn link_path(pin_path: &Path, program: &str) -> PathBuf {
     pin_path.join(names::LINKS_DIR).join(program)
 }
 
-/// Attaches every program, in the order of [`names::PROGRAMS`].
+/// Attaches every program, in the order of [`names::PROGRAMS`]. Meant to be called again when a
+/// link is lost: those that are in order only get their program once more.
 pub fn attach(
     loaded: &mut Loaded,
     cgroup: &Path,
@@ -79,6 +83,17 @@ pub fn attach(
 ) -> Result<Vec<(&'static str, Attached)>, AttachError> {
     let cgroup_error = |source| AttachError::Cgroup { path: cgroup.to_owned(), source };
     let directory = File::open(cgroup).map_err(cgroup_error)?;
+    let links = pin_path.join(names::LINKS_DIR);
+    let pin_error = |source| AttachError::Pin { path: links.clone(), source };
+    if tombstone::uninstalled(pin_path) {
+        return Err(AttachError::Uninstalled(pin_path.to_owned()));
+    }
+    fs::create_dir_all(&links).map_err(pin_error)?;
+    let _nobody_else = tombstone::lock_links(pin_path).map_err(pin_error)?;
+    // Again: it may have been marked while we waited for the lock.
+    if tombstone::uninstalled(pin_path) {
+        return Err(AttachError::Uninstalled(pin_path.to_owned()));
+    }
     // The cgroup's id is the inode number of its directory (kernfs, 64-bit hosts).
     let id = directory.metadata().map_err(cgroup_error)?.ino();
     let mut done = Vec::new();

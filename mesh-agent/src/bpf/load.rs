@@ -13,6 +13,7 @@ use mesh_common::{ABI_VERSION, names};
 
 use super::layout::{self, LayoutError, Sizes, dirs};
 use super::sys;
+use crate::canary;
 use crate::compile::Limits;
 use crate::enrol::verdicts::Filters;
 
@@ -94,6 +95,7 @@ pub fn load(
 ) -> Result<Loaded, LoadError> {
     dirs::recover(pin_path)?;
     check_abi(pin_path)?;
+    let limits = canary::with_room(limits);
     for directory in [names::MAPS_DIR, names::LINKS_DIR] {
         make(&pin_path.join(directory))?;
     }

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod check;
+pub mod effective;
 pub mod enrol;
 pub mod layout;
 pub mod load;
@@ -9,6 +10,7 @@ pub(crate) mod mapped;
 pub mod object;
 pub(crate) mod pinned;
 mod sys;
+pub mod tombstone;
 pub mod uninstall;
 
 pub use sys::grace;

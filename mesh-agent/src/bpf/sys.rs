@@ -253,3 +253,99 @@ pub fn grace() -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+/// `BPF_CGROUP_MAX_PROGS`: most programs that one cgroup may have for a hook; ancestors add theirs.
+const MOST_PROGRAMS: usize = 64;
+/// Levels of cgroups whose programs are asked for together before the answer is taken as too long.
+const MOST_LEVELS: usize = 16;
+
+/// `bpf_attr` of `BPF_PROG_QUERY`, to its end: newer kernels write the revision.
+#[repr(C)]
+struct ProgQuery {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// `bpf_attr` of `BPF_PROG_GET_FD_BY_ID`.
+#[repr(C)]
+struct GetById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// Ids of the programs that a cgroup's hook runs, in the order in which they run; or only of those
+/// that are attached to this very cgroup. Minimum kernel: 4.15.
+pub(super) fn query(
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+    effective: bool,
+) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; MOST_PROGRAMS * if effective { MOST_LEVELS } else { 1 }];
+    let mut attr = ProgQuery {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        query_flags: if effective { BPF_F_QUERY_EFFECTIVE } else { 0 },
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr().addr() as u64,
+        prog_cnt: u32::try_from(ids.len()).map_err(io::Error::other)?,
+        pad: 0,
+        prog_attach_flags: 0,
+        link_ids: 0,
+        link_attach_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: the structure of this command; `ids` has room for `prog_cnt` numbers.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr)? };
+    ids.truncate(usize::try_from(attr.prog_cnt).map_err(io::Error::other)?);
+    Ok(ids)
+}
+
+/// What a program says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProgramInfo {
+    /// Its name, cut to 15 bytes.
+    pub(super) name: String,
+    /// How often it ran; counted only while `kernel.bpf_stats_enabled` is 1.
+    pub(super) runs: u64,
+}
+
+/// Asks a program of any owner about itself. Needs `CAP_SYS_ADMIN`. Minimum kernel: 5.1.
+pub(super) fn program_info(id: u32) -> io::Result<ProgramInfo> {
+    /// `struct bpf_prog_info` begins with the type; name and run count are at these bytes of it.
+    const NAME: std::ops::Range<usize> = 64..80;
+    const RUN_COUNT: std::ops::Range<usize> = 200..208;
+
+    let mut attr = GetById { id, next_id: 0, open_flags: 0 };
+    // SAFETY: the structure of this command; no pointers.
+    let fd = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr)? };
+    // SAFETY: the kernel has just given us this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = [0u8; 256];
+    let mut attr = InfoByFd {
+        bpf_fd: fd.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(info.len()).map_err(io::Error::other)?,
+        info: info.as_mut_ptr().addr() as u64,
+    };
+    // SAFETY: the structure of this command; `info` is as long as it says.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
+    let name = info.get(NAME).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let runs = info.get(RUN_COUNT).and_then(|bytes| bytes.try_into().ok());
+    Ok(ProgramInfo {
+        name: String::from_utf8_lossy(name).into_owned(),
+        runs: runs.map_or(0, u64::from_ne_bytes),
+    })
+}

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use mesh_common::names;
 
+use super::tombstone;
+
 /// Something could not be removed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot remove {}: {source}", .path.display())]
@@ -19,6 +21,9 @@ pub struct UninstallError {
 /// Removes links first, in reverse order of attachment, so that redirection stops before what
 /// observes it; then maps and directories. Returns what was removed.
 pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
+    // A running agent must not put back what is removed here.
+    tombstone::mark(pin_path)
+        .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
     let mut removed = Vec::new();
     let links = pin_path.join(names::LINKS_DIR);
     for name in names::PROGRAMS.iter().rev() {
@@ -31,9 +36,12 @@ pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
             remove(maps.join(name), |path| fs::remove_file(path), &mut removed)?;
         }
     }
-    for directory in [links].into_iter().chain(directories).chain([pin_path.to_owned()]) {
+    for directory in [links].into_iter().chain(directories) {
         remove(directory, |path| fs::remove_dir(path), &mut removed)?;
     }
+    tombstone::clear(pin_path)
+        .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
+    remove(pin_path.to_owned(), |path| fs::remove_dir(path), &mut removed)?;
     Ok(removed)
 }
 

@@ -8,8 +8,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::app::{Checked, check};
 use crate::bpf::uninstall::uninstall;
-use crate::config::{DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, UninstallArgs};
-use crate::http::Status;
+use crate::canary::verdict::Fires;
+use crate::canary::{self, Family};
+use crate::config::{CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, UninstallArgs};
+use crate::http::{ProgramStatus, Status};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 
@@ -26,9 +28,21 @@ pub fn run_check(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// `mesh-agent dump`.
+/// `mesh-agent canary`, for the agent itself.
+pub fn run_canary(args: &CanaryArgs) -> Result<()> {
+    let families = [(Family::V4, args.v4), (Family::V6, args.v6)];
+    let families: Vec<Family> =
+        families.into_iter().filter_map(|(family, wanted)| wanted.then_some(family)).collect();
+    let findings = canary::child::run(&args.cgroup, &args.token, &families)?;
+    canary::child::print(&findings)?;
+    Ok(())
+}
+
+/// `mesh-agent dump`: what the world put into the maps.
 pub fn run_dump(args: &DumpArgs) -> Result<()> {
-    let text = KernelMaps::open(&args.pin_path)?.read()?.to_string();
+    let mut image = KernelMaps::open(&args.pin_path)?.read()?;
+    canary::strip(&mut image);
+    let text = image.to_string();
     let mut out = io::stdout().lock();
     match args.output {
         DumpOutput::Text => out.write_all(text.as_bytes())?,
@@ -78,13 +92,24 @@ fn table(status: &Status) -> String {
         format!("REVISION   {}", status.live_revision),
         format!("CGROUP     {}", status.cgroup.display()),
     ];
+    if !status.reason.is_empty() {
+        lines.push(format!("REASON     {}", status.reason));
+    }
     if !status.error.is_empty() {
         lines.push(format!("ERROR      {}", status.error));
     }
     lines.push(String::new());
-    lines.push(format!("{:<20} {:<9} {}", "PROGRAM", "ATTACHED", "ID"));
-    for link in &status.links {
-        lines.push(format!("{:<20} {:<9} {}", link.program, link.attached, link.program_id));
+    lines.push(columns("PROGRAM", "ATTACHED", "EFFECTIVE", "FIRES", "RUNS", "ID"));
+    lines.extend(status.programs.iter().map(program));
+    for foreign in &status.foreign {
+        lines.push(format!(
+            "FOREIGN    {} {} (id {}) runs {:?} ours in {}",
+            foreign.hook,
+            foreign.name,
+            foreign.id,
+            foreign.position,
+            foreign.cgroup.display()
+        ));
     }
     lines.push(String::new());
     lines.push(format!("{:<20} {:<9} {}", "MAP", "ENTRIES", "MAX"));
@@ -99,6 +124,32 @@ fn table(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn program(program: &ProgramStatus) -> String {
+    let ProgramStatus { hook, fires } = program;
+    let fires = match fires {
+        Fires::Unknown => "unknown",
+        Fires::Yes => "yes",
+        Fires::No(_) => "no",
+        Fires::Unavailable(_) => "unavailable",
+    };
+    let yes = |is| if is { "yes" } else { "no" };
+    // The kernel counts runs only while kernel.bpf_stats_enabled is 1.
+    let runs = if hook.runs == 0 { "-".to_owned() } else { hook.runs.to_string() };
+    let id = hook.link.program_id.to_string();
+    columns(&hook.link.program, yes(hook.link.attached), yes(hook.effective), fires, &runs, &id)
+}
+
+fn columns(
+    program: &str,
+    attached: &str,
+    effective: &str,
+    fires: &str,
+    runs: &str,
+    id: &str,
+) -> String {
+    format!("{program:<20} {attached:<9} {effective:<10} {fires:<12} {runs:<10} {id}")
 }
 
 /// One HTTP/1.0 request to the agent: no client library for a line on loopback.

@@ -44,6 +44,8 @@ pub struct Reconciler<M> {
     names: Names,
     /// Whose the counters are.
     journal: Journal,
+    /// Entries of the agent's own, beside the world's.
+    canary: MapImage,
     /// Backends that are kept only for connections that may be under way, and since when.
     leaving: BTreeMap<BackendIndex, Duration>,
     report: Report,
@@ -69,6 +71,7 @@ impl<M: MapStore> Reconciler<M> {
             actual,
             names: Names::default(),
             journal,
+            canary: MapImage::default(),
             leaving: BTreeMap::new(),
             report: Report::default(),
             frontend_freed: true,
@@ -98,8 +101,9 @@ impl<M: MapStore> Reconciler<M> {
         let limits = self.maps.limits();
         let stamp = stamp.max(self.stamp.saturating_add(1));
         let input = Input { world: &self.world, actual: &self.actual, limits, stamp };
-        let Output { image, names, rejections, warnings } = compile(&input);
+        let Output { mut image, names, rejections, warnings } = compile(&input);
         self.record_owners(&names)?;
+        image.merge(&self.canary);
         let ops = diff(&self.actual, &image).install;
         self.run(&ops)?;
         self.desired = image;
@@ -107,6 +111,33 @@ impl<M: MapStore> Reconciler<M> {
         self.names = names;
         self.report = Report { rejections, warnings, writes: ops.len() };
         Ok(&self.report)
+    }
+
+    /// Adds entries of the agent's own at indices that the world does not get. They are live when
+    /// this returns `Ok`, and stay through every [`Self::install`].
+    /// A backend that is there already keeps its generation.
+    pub fn put_canary(&mut self, mut canary: MapImage) -> Result<(), MapError> {
+        for (index, backend) in &mut canary.backends {
+            let before = self.actual.backends.get(index);
+            if let Some(before) = before
+                && before.addr == backend.addr
+                && before.port == backend.port
+                && before.service == backend.service
+            {
+                *backend = *before;
+            }
+        }
+        let mut image = self.actual.clone();
+        image.merge(&canary);
+        self.run(&diff(&self.actual, &image).install)?;
+        self.desired.merge(&canary);
+        self.canary = canary;
+        Ok(())
+    }
+
+    /// Entries of the agent's own.
+    pub const fn canary(&self) -> &MapImage {
+        &self.canary
     }
 
     /// Frees what is no longer used, but for backends with connections, so that these are counted

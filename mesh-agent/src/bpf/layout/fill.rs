@@ -1,5 +1,6 @@
 //! Carries entries from old maps to new ones.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
-use mesh_common::service::ServiceHead;
+use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
 
@@ -26,10 +27,14 @@ fn failed(map: &'static str) -> impl Fn(io::Error) -> LayoutError {
 /// How large the maps in a directory have to be to hold what they hold where it is. In a hash,
 /// nothing has a place, so the number of entries counts.
 pub(in crate::bpf) fn used(directory: &Path) -> Result<Sizes, LayoutError> {
-    fn end<V: Pod>(directory: &Path, map: &'static str) -> Result<u32, LayoutError> {
+    fn end<V: Owned>(
+        directory: &Path,
+        map: &'static str,
+        canaries: &Canaries,
+    ) -> Result<u32, LayoutError> {
         let mut end = 0;
         each(directory, map, |index: u32, value: V| {
-            if !is_zero(&value) {
+            if !is_zero(&value) && !canaries.contains(&value.service(index)) {
                 end = end.max(index.saturating_add(1));
             }
         })?;
@@ -40,15 +45,53 @@ pub(in crate::bpf) fn used(directory: &Path) -> Result<Sizes, LayoutError> {
         each(directory, map, |_: K, _: V| number += 1)?;
         Ok(number)
     }
+    let own = canaries(directory)?;
     Ok(Sizes::from([
         (names::FRONTENDS, number::<FrontendKey, Frontend>(directory, names::FRONTENDS)?),
-        (names::SERVICES, end::<ServiceHead>(directory, names::SERVICES)?),
-        (names::SLOTS, end::<Slot>(directory, names::SLOTS)?),
-        (names::BACKENDS, end::<Backend>(directory, names::BACKENDS)?),
+        (names::SERVICES, end::<ServiceHead>(directory, names::SERVICES, &own)?),
+        (names::SLOTS, end::<Slot>(directory, names::SLOTS, &own)?),
+        (names::BACKENDS, end::<Backend>(directory, names::BACKENDS, &own)?),
         (names::CGROUPS, number::<CgroupKey, Verdict>(directory, names::CGROUPS)?),
         (names::NAMESPACES, number::<NetnsKey, Verdict>(directory, names::NAMESPACES)?),
         (names::AFFINITY, number::<AffinityKey, Affinity>(directory, names::AFFINITY)?),
     ]))
+}
+
+/// The canary's services: they lie behind everybody else's, wherever that is, and are put anew.
+type Canaries = BTreeSet<ServiceIndex>;
+
+fn canaries(directory: &Path) -> Result<Canaries, LayoutError> {
+    let mut found = Canaries::new();
+    each(directory, names::SERVICES, |index: u32, head: ServiceHead| {
+        if head.flags.contains(ServiceFlags::CANARY) {
+            found.insert(ServiceIndex { index });
+        }
+    })?;
+    Ok(found)
+}
+
+/// An entry that belongs to a service.
+trait Owned: Pod {
+    /// Which one, of the entry at this index.
+    fn service(&self, index: u32) -> ServiceIndex;
+}
+
+impl Owned for ServiceHead {
+    fn service(&self, index: u32) -> ServiceIndex {
+        ServiceIndex { index }
+    }
+}
+
+impl Owned for Slot {
+    fn service(&self, _index: u32) -> ServiceIndex {
+        self.service
+    }
+}
+
+impl Owned for Backend {
+    fn service(&self, _index: u32) -> ServiceIndex {
+        self.service
+    }
 }
 
 /// Visits the entries of a map; none where there is no such map.
@@ -75,33 +118,70 @@ fn is_zero<V: Pod>(value: &V) -> bool {
 }
 
 /// Copies a map from one directory to another.
-type Copy = fn(&Path, &Path, &'static str) -> Result<(), LayoutError>;
+type Copy = fn(&Path, &Path, &'static str, &Canaries) -> Result<(), LayoutError>;
 
 /// Copies the entries of every replaced map. What clients use to come back to their backend goes
 /// last, because it changes until the programs have gone over.
 pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<(), LayoutError> {
-    fn copy<K: Pod, V: Pod>(old: &Path, new: &Path, map: &'static str) -> Result<(), LayoutError> {
+    fn write<K: Pod, V: Pod>(
+        new: &Path,
+        map: &'static str,
+        entries: &[(K, V)],
+    ) -> Result<(), LayoutError> {
+        let new: Pinned<K, V> = Pinned::open(&new.join(map)).map_err(failed(map))?;
+        new.update(entries).map_err(|(_, source)| failed(map)(source))
+    }
+    fn array<V: Owned>(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        canaries: &Canaries,
+    ) -> Result<(), LayoutError> {
+        let mut entries: Vec<(u32, V)> = Vec::new();
+        each(old, map, |index: u32, value: V| {
+            if !is_zero(&value) && !canaries.contains(&value.service(index)) {
+                entries.push((index, value));
+            }
+        })?;
+        write(new, map, &entries)
+    }
+    fn hash<K: Pod, V: Pod>(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        _canaries: &Canaries,
+    ) -> Result<(), LayoutError> {
         let mut entries: Vec<(K, V)> = Vec::new();
-        each(old, map, |key, value| {
-            if !is_zero(&value) {
+        each(old, map, |key, value| entries.push((key, value)))?;
+        write(new, map, &entries)
+    }
+    fn frontends(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        canaries: &Canaries,
+    ) -> Result<(), LayoutError> {
+        let mut entries: Vec<(FrontendKey, Frontend)> = Vec::new();
+        each(old, map, |key, value: Frontend| {
+            if !canaries.contains(&value.service) {
                 entries.push((key, value));
             }
         })?;
-        let new: Pinned<K, V> = Pinned::open(&new.join(map)).map_err(failed(map))?;
-        new.update(&entries).map_err(|(_, source)| failed(map)(source))
+        write(new, map, &entries)
     }
+    let own = canaries(old)?;
     let copies: [(&str, Copy); 7] = [
-        (names::BACKENDS, copy::<u32, Backend>),
-        (names::SLOTS, copy::<u32, Slot>),
-        (names::SERVICES, copy::<u32, ServiceHead>),
-        (names::FRONTENDS, copy::<FrontendKey, Frontend>),
-        (names::CGROUPS, copy::<CgroupKey, Verdict>),
-        (names::NAMESPACES, copy::<NetnsKey, Verdict>),
-        (names::AFFINITY, copy::<AffinityKey, Affinity>),
+        (names::BACKENDS, array::<Backend>),
+        (names::SLOTS, array::<Slot>),
+        (names::SERVICES, array::<ServiceHead>),
+        (names::FRONTENDS, frontends),
+        (names::CGROUPS, hash::<CgroupKey, Verdict>),
+        (names::NAMESPACES, hash::<NetnsKey, Verdict>),
+        (names::AFFINITY, hash::<AffinityKey, Affinity>),
     ];
     for (map, copy) in copies {
         if replaced.contains(&map) {
-            copy(old, new, map)?;
+            copy(old, new, map, &own)?;
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::bpf;
 use crate::bpf::load::map_path;
 use crate::bpf::mapped::{Access, Mapped, Order};
 use crate::bpf::pinned::{Pinned, boot};
+use crate::canary;
 use crate::compile::Limits;
 use crate::diff::MapOp;
 use crate::image::MapImage;
@@ -228,12 +229,12 @@ impl MapStore for KernelMaps {
     }
 
     fn limits(&self) -> Limits {
-        Limits {
+        canary::without_room(Limits {
             frontends: self.frontends.info().max_entries,
             services: self.services.entries(),
             slots: self.slots.entries(),
             backends: self.backends.entries(),
-        }
+        })
     }
 
     fn set_held(&mut self, held: Held) -> Result<(), MapError> {

@@ -49,11 +49,20 @@ impl Cgroup {
         fs::create_dir(&path).with_context(|| format!("mkdir {}", path.display()))?;
         let undo = path.clone();
         let guard = cleanup::on_exit(move || remove(&undo));
-        let procs = File::options()
-            .write(true)
-            .open(path.join("cgroup.procs"))
-            .context("opening cgroup.procs")?;
-        Ok(Self { path, procs: Arc::new(procs.into()), _guard: guard })
+        let procs = Arc::new(open_procs(&path)?);
+        Ok(Self { path, procs, _guard: guard })
+    }
+
+    /// Removes it, with what is in it.
+    pub fn remove(&self) {
+        remove(&self.path);
+    }
+
+    /// Makes it again after [`Self::remove`].
+    pub fn restore(&mut self) -> anyhow::Result<()> {
+        fs::create_dir(&self.path).with_context(|| format!("mkdir {}", self.path.display()))?;
+        self.procs = Arc::new(open_procs(&self.path)?);
+        Ok(())
     }
 
     /// Its id, as the programs see it.
@@ -74,6 +83,11 @@ impl Cgroup {
     }
 }
 
+fn open_procs(path: &Path) -> anyhow::Result<OwnedFd> {
+    let procs = File::options().write(true).open(path.join("cgroup.procs"));
+    Ok(procs.context("opening cgroup.procs")?.into())
+}
+
 /// Kills what is in the cgroup (only what was started there can be) and removes it, after
 /// those inside it.
 fn remove(path: &Path) {
@@ -85,7 +99,18 @@ fn remove(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(3);
     while fs::remove_dir(path).is_err() && path.exists() && Instant::now() < deadline {
         drop(fs::write(path.join("cgroup.kill"), "1"));
+        remove_children(path);
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Removes the cgroups below one: a killed process may have left its own.
+fn remove_children(path: &Path) {
+    for child in fs::read_dir(path).into_iter().flatten().flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_children(&child.path());
+            drop(fs::remove_dir(child.path()));
+        }
     }
 }
 

@@ -93,10 +93,19 @@ impl Node {
 
     /// Starts the agent (again), without waiting.
     pub fn run(&mut self) -> anyhow::Result<()> {
+        self.run_in(&self.place())
+    }
+
+    /// The same, outside of the cgroup, so that the agent outlives it.
+    pub fn run_outside(&mut self) -> anyhow::Result<()> {
+        self.run_in(&Place::in_netns(&self.netns))
+    }
+
+    fn run_in(&mut self, place: &Place) -> anyhow::Result<()> {
         self.process = None;
         let log = self.state.path().join("log");
         let command = self.command("run")?;
-        self.process = Some(Process::spawn("mesh-agent", command, &self.place(), Some(&log))?);
+        self.process = Some(Process::spawn("mesh-agent", command, place, Some(&log))?);
         Ok(())
     }
 
@@ -203,6 +212,17 @@ impl Node {
     #[must_use]
     pub const fn cgroup(&self) -> &Cgroup {
         &self.cgroup
+    }
+
+    /// The same, to be removed and made again.
+    pub const fn cgroup_mut(&mut self) -> &mut Cgroup {
+        &mut self.cgroup
+    }
+
+    /// Waits for the agent to end by itself; whether it ended well.
+    pub fn wait_end(&mut self) -> anyhow::Result<bool> {
+        let process = self.process.take().context("the agent is not running")?;
+        Ok(process.wait(PATIENCE)?.success())
     }
 
     /// The end of the agent's log.

@@ -139,6 +139,7 @@ impl Inbox {
         let mut maps = Maps {
             reconciler,
             enrol,
+            enrol_warnings: Vec::new(),
             verdicts: None,
             pin_path,
             started: Instant::now(),
@@ -173,6 +174,7 @@ impl Inbox {
                     drop(reply.send(stats));
                 }
                 Ok(Request::Enrol(verdicts)) => {
+                    maps.enrol_warnings.clone_from(&verdicts.warnings);
                     maps.verdicts = Some(verdicts);
                     maps.enrol();
                 }
@@ -211,6 +213,7 @@ impl Inbox {
 struct Maps {
     reconciler: Reconciler<KernelMaps>,
     enrol: EnrolMaps,
+    enrol_warnings: Vec<String>,
     /// Verdicts that are not written yet.
     verdicts: Option<Arc<Verdicts>>,
     pin_path: PathBuf,
@@ -321,9 +324,12 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
         totals: reconciler.totals()?,
         without_backend: reconciler.without_backend()?,
         reasons: maps.reasons()?.into_iter().map(reason).collect(),
-        usage: usage(reconciler, maps.limits()),
+        usage: usage(reconciler, maps.limits())
+            .into_iter()
+            .chain(state.enrol.usage())
+            .collect(),
         rejections: report.rejections.clone(),
-        warnings: report.warnings.clone(),
+        warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
         writes: state.writes,
         failures: state.failures,
     })

@@ -127,6 +127,29 @@ fn network_namespaces_are_left_alone_or_taken_in() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_map_that_is_too_small_is_said_with_its_flag() -> anyhow::Result<()> {
+    let limit = ["--exclude-cgroup", "/mesh-t*-enrolfew/*", "--max-cgroups", "2"];
+    let (bed, _servers) = shop("enrolfew", &limit)?;
+    let many = ["a", "b", "c"].map(|name| bed.node.cgroup().child(name));
+    let many = many.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    eventually(|| {
+        let status = bed.node.status().map_err(|error| error.to_string())?;
+        let warnings = status["warnings"].to_string();
+        let usage = status["maps"].as_array().into_iter().flatten();
+        let full = usage.clone().any(|it| it["map"] == names::CGROUPS && it["entries"] == 2);
+        if full && warnings.contains("2 cgroups") && warnings.contains("--max-cgroups") {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })?;
+    // The first is out, the others are as their parent.
+    let verdicts = many.iter().map(|cgroup| redirected(&within(&bed, cgroup)));
+    assert_eq!(verdicts.collect::<anyhow::Result<Vec<_>>>()?, [false, true, true]);
+    Ok(())
+}
+
+#[test]
 fn a_bad_glob_is_refused_with_its_position() -> anyhow::Result<()> {
     let bed = Testbed::start("enrolbad")?;
     let mut command = bed.node.command("check")?;

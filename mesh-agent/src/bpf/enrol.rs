@@ -64,6 +64,17 @@ impl EnrolMaps {
         self.room
     }
 
+    /// Map name, entries used, entries possible.
+    #[must_use]
+    pub fn usage(&self) -> [(&'static str, u64, u64); 2] {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let (held, room) = (&self.held, self.room);
+        [
+            (names::CGROUPS, number(held.cgroups.len()), number(room.cgroups)),
+            (names::NAMESPACES, number(held.namespaces.len()), number(room.namespaces)),
+        ]
+    }
+
     fn read(&self) -> Result<Held, EnrolError> {
         let mut held = Held::default();
         for entry in &self.cgroups {

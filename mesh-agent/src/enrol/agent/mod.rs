@@ -82,6 +82,8 @@ pub struct Enrolment<List> {
     watches: Option<Watches>,
     /// What was complained about last, so that it is said once.
     complaint: String,
+    /// Why the network namespaces could not be listed.
+    unlisted: String,
     said: Vec<String>,
     verdicts: watch::Sender<Arc<Verdicts>>,
     fresh: mpsc::UnboundedSender<Fresh>,
@@ -114,6 +116,7 @@ impl<List: ListNamespaces> Enrolment<List> {
             namespaces: Vec::new(),
             watches,
             complaint: String::new(),
+            unlisted: String::new(),
             said: Vec::new(),
             verdicts,
             fresh,
@@ -168,7 +171,7 @@ impl<List: ListNamespaces> Enrolment<List> {
                 Ok(None) => {}
                 Ok(Some(next)) => scan_at = Instant::now() + next,
                 Err(error) => {
-                    tracing::warn!(%error, "trying again");
+                    self.complain(format!("{error}; trying again"));
                     scan_at = Instant::now() + SCAN_BLIND;
                 }
             }
@@ -258,8 +261,15 @@ impl<List: ListNamespaces> Enrolment<List> {
     fn look(&mut self) {
         if self.rules.filter_namespaces() {
             match self.list.list() {
-                Ok(namespaces) => self.namespaces = namespaces,
-                Err(error) => tracing::warn!(%error, "cannot list the network namespaces"),
+                Ok(namespaces) => {
+                    self.namespaces = namespaces;
+                    self.unlisted.clear();
+                }
+                Err(error) if error == self.unlisted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot list the network namespaces; trying again");
+                    self.unlisted = error;
+                }
             }
         }
     }
@@ -267,10 +277,11 @@ impl<List: ListNamespaces> Enrolment<List> {
     /// Tells the verdicts.
     fn tell(&mut self) {
         let mut new = verdicts(&self.rules, &self.tree, &self.namespaces, self.settings.room);
-        new.warnings.extend(Some(self.complaint.clone()).filter(|text| !text.is_empty()));
+        let others = [&self.complaint, &self.unlisted].into_iter();
+        new.warnings.extend(others.filter(|text| !text.is_empty()).cloned());
         if new.warnings != self.said {
             for warning in new.warnings.iter().filter(|warning| !self.said.contains(warning)) {
-                if *warning != self.complaint {
+                if *warning != self.complaint && *warning != self.unlisted {
                     tracing::warn!("{warning}");
                 }
             }

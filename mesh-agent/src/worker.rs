@@ -89,7 +89,10 @@ impl Worker {
     /// Changes whenever something that was rejected has become live since.
     #[must_use]
     pub fn recoveries(&self) -> watch::Receiver<u64> {
-        self.recovered.clone()
+        let mut recoveries = self.recovered.clone();
+        // Those before are no news: a copy has seen only what its original has.
+        recoveries.mark_unchanged();
+        recoveries
     }
 
     /// Applies changes; when it answers without an error, they are live.

@@ -129,7 +129,10 @@ fn a_change_made_while_nothing_is_attached_is_live_afterwards() -> anyhow::Resul
         seen => Err(format!("{seen:?}")),
     })?;
     // And the control plane hears of it, a moment later.
-    eventually(|| bed.meshctl.apply(&manifest).map(drop).map_err(|error| error.to_string()))
+    eventually(|| match bed.meshctl.apply(&manifest) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{error}{}", bed.node.tail())),
+    })
 }
 
 #[test]

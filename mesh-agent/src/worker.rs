@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use mesh_common::counter::ServiceCounters;
+use mesh_common::limits;
+use mesh_common::names;
 use mesh_common::reason::Reason;
 use tokio::sync::{oneshot, watch};
 
@@ -17,7 +19,7 @@ use crate::compile::{Limits, Rejection};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
 use crate::ledger::{Account, Totals};
-use crate::maps::kernel::KernelMaps;
+use crate::maps::kernel::{KernelMaps, conns};
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report};
 use crate::world::Change;
@@ -323,14 +325,14 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
         (name, count.saturating_sub(own))
     };
     let report = reconciler.report();
+    let mut usage = usage(reconciler, maps.limits());
+    usage.extend(state.enrol.usage());
+    usage.push((names::CONNS, conns::used(&state.pin_path)?, u64::from(limits::CONNS)));
     Ok(Stats {
         totals: reconciler.totals()?,
         without_backend: reconciler.without_backend()?,
         reasons: maps.reasons()?.into_iter().map(reason).collect(),
-        usage: usage(reconciler, maps.limits())
-            .into_iter()
-            .chain(state.enrol.usage())
-            .collect(),
+        usage,
         rejections: report.rejections.clone(),
         warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
         writes: state.writes,

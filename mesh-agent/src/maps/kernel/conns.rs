@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use mesh_common::conn::{ConnGroup, ConnRecord, WAYS};
-use mesh_common::logic::table::place;
+use mesh_common::conn::{ConnGroup, ConnRecord};
 use mesh_common::names;
 
 use super::open_error;
@@ -37,18 +36,15 @@ impl ConnTable {
         })
     }
 
-    /// Cookies of sockets with their records. A record may be changed while it is read; one whose
-    /// socket has changed meanwhile is left out, but what is told may be over by the time it is
-    /// used.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, ConnRecord)> + '_ {
-        (0..).zip(self.index.iter()).flat_map(move |(group, owners)| {
-            (0..WAYS).zip(owners.cookies).filter(|(_, cookie)| *cookie != 0).filter_map(
-                move |(way, cookie)| {
-                    let record = self.conns.get(place(group, way))?;
-                    let owner = *self.index.get(group)?.cookies.get(way)?;
-                    (owner == cookie).then_some((cookie, record))
-                },
-            )
-        })
+    /// Whose the records are, in the order of the map `conns_index`.
+    pub fn groups(&self) -> impl Iterator<Item = ConnGroup> + '_ {
+        self.index.iter()
+    }
+
+    /// A record, at its place in the map `conns`. It may be changed while it is read, and its
+    /// socket may be another one by the time it is used.
+    #[must_use]
+    pub fn record(&self, place: u32) -> Option<ConnRecord> {
+        self.conns.get(place)
     }
 }

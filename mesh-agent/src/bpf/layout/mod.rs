@@ -17,6 +17,8 @@
 pub(super) mod dirs;
 mod fill;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,12 @@
 //! Runs the real `meshctl` and returns what it said.
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -12,7 +15,7 @@ use crate::bins;
 use crate::control::API;
 use crate::manifest::Manifest;
 use crate::netns::NetNs;
-use crate::process::Place;
+use crate::process::{Place, Process};
 use crate::scratch::Scratch;
 
 /// A person at the command line.
@@ -36,26 +39,46 @@ pub struct Said {
     pub took: Duration,
 }
 
-impl From<(Output, Duration)> for Said {
-    fn from((output, took): (Output, Duration)) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took,
+/// A command that runs longer than this hangs.
+const LONGEST: Duration = Duration::from_mins(5);
+
+/// Runs a command to its end in `place`, with no input. One that does not end is killed.
+pub fn run_command(mut command: Command, place: &Place) -> anyhow::Result<Said> {
+    let name = command.get_program().display().to_string();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let start = Instant::now();
+    let process = Process::spawn(&name, command, place, None)?;
+    let (stdout, stderr) = process.with_child(|child| (child.stdout.take(), child.stderr.take()));
+    let (stdout, stderr) = (stdout.context("no standard output")?, stderr.context("no errors")?);
+    thread::scope(|scope| {
+        let (done, ended) = mpsc::channel::<()>();
+        let process = &process;
+        let watch = scope.spawn(move || {
+            let late = ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout);
+            if late {
+                process.kill().ok();
+            }
+            late
+        });
+        let stderr = scope.spawn(|| read_all(stderr));
+        // Both end when the process does.
+        let stdout = read_all(stdout);
+        let stderr = stderr.join().unwrap_or_default();
+        let took = start.elapsed();
+        drop(done);
+        if watch.join().unwrap_or(true) {
+            bail!("{name} still ran after {LONGEST:?}: {stdout}{stderr}");
         }
-    }
+        let status = process.wait(LONGEST)?;
+        Ok(Said { code: status.code(), stdout, stderr, took })
+    })
 }
 
-/// Runs a command to its end in `place`, with no input.
-pub fn run_command(mut command: Command, place: &Place) -> anyhow::Result<Said> {
-    command.stdin(Stdio::null());
-    place.confine(&mut command);
-    let start = Instant::now();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {}", command.get_program().display()))?;
-    Ok((output, start.elapsed()).into())
+fn read_all(mut from: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What came before an error is all there is.
+    drop(from.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Meshctl {

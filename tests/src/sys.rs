@@ -53,6 +53,8 @@ fn enter(place: &Place, parent: Pid) -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         private_mounts()?;
         umount2(c"/sys/fs/bpf", MntFlags::MNT_DETACH)?;
+        // Some machines have several, one above the other.
+        while umount2(c"/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
     }
     if let Some(netns) = &place.netns {
         setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;

@@ -5,7 +5,11 @@ pub mod alias;
 pub mod connect;
 pub mod enrol;
 pub mod flows;
+#[cfg(any(test, feature = "user"))]
+pub mod maglev;
 pub mod payload;
+#[cfg(any(test, feature = "user"))]
+pub mod round_robin;
 pub mod stage;
 pub mod table;
 

@@ -200,13 +200,7 @@ fn enrolment(args: &RunArgs, cgroup: &Path, room: Room) -> Result<(Enrolment<Lis
 
 /// Loads the programs with the maps that they and the flags ask for.
 fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
-    let loaded = load::load(
-        object,
-        &args.pin_path,
-        args.limits(),
-        (args.enrol.max_cgroups, args.enrol.max_namespaces),
-        args.access_log,
-    )?;
+    let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), args.access_log)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
     }

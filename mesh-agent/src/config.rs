@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_common::{limits, names};
 
+use crate::bpf::load::Tables;
 use crate::compile::Limits;
 use crate::enrol::glob::{CgroupGlob, NetnsGlob};
 use crate::enrol::rules::Rules;
@@ -76,6 +77,9 @@ pub struct RunArgs {
     /// Most slots; a change of a service needs room for its old and its new backends
     #[arg(long, default_value_t = limits::MAX_SLOTS, value_parser = clap::value_parser!(u32).range(2..=1 << 26))]
     pub max_slots: u32,
+    /// Most clients remembered for session affinity
+    #[arg(long, default_value_t = limits::MAX_AFFINITY, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub max_affinity: u32,
     /// Which processes are in the mesh
     #[command(flatten)]
     pub enrol: EnrolArgs,
@@ -99,6 +103,18 @@ impl RunArgs {
             services: self.max_services,
             slots: self.max_slots,
             backends: self.max_backends,
+        }
+    }
+}
+
+impl RunArgs {
+    /// Sizes of the maps that hold no policy.
+    #[must_use]
+    pub const fn tables(&self) -> Tables {
+        Tables {
+            affinity: self.max_affinity,
+            cgroups: self.enrol.max_cgroups,
+            namespaces: self.enrol.max_namespaces,
         }
     }
 }

@@ -84,13 +84,23 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Loads `object` with its maps below `pin_path`; `enrol` has the sizes of the maps of verdicts
-/// on cgroups and namespaces.
+/// Sizes of the maps that hold no policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Entries of `affinity`.
+    pub affinity: u32,
+    /// Entries of `cgroups`.
+    pub cgroups: u32,
+    /// Entries of `namespaces`.
+    pub namespaces: u32,
+}
+
+/// Loads `object` with its maps below `pin_path`.
 pub fn load(
     object: &[u8],
     pin_path: &Path,
     limits: Limits,
-    enrol: (u32, u32),
+    tables: Tables,
     access_log: bool,
 ) -> Result<Loaded, LoadError> {
     dirs::recover(pin_path)?;
@@ -105,7 +115,7 @@ pub fn load(
         return load_with(object, pin_path, &present, &Sizes::new(), access_log);
     }
     let pinned = layout::pinned(&present)?;
-    let mut sizes = sizes(limits, enrol);
+    let mut sizes = sizes(limits, tables);
     if layout::plan(&pinned, &layout::declared(object, &sizes)?)?.is_none() {
         return load_with(object, pin_path, &present, &sizes, access_log);
     }
@@ -126,7 +136,7 @@ pub fn load(
 }
 
 /// The sizes that the flags say.
-fn sizes(limits: Limits, enrol: (u32, u32)) -> Sizes {
+fn sizes(limits: Limits, tables: Tables) -> Sizes {
     Sizes::from([
         (names::FRONTENDS, limits.frontends),
         (names::SERVICES, limits.services),
@@ -136,8 +146,9 @@ fn sizes(limits: Limits, enrol: (u32, u32)) -> Sizes {
         (names::BACKENDS, limits.backends),
         (names::BACKEND_STATE, limits.backends),
         (names::BACKEND_COUNTERS, limits.backends),
-        (names::CGROUPS, enrol.0),
-        (names::NAMESPACES, enrol.1),
+        (names::AFFINITY, tables.affinity),
+        (names::CGROUPS, tables.cgroups),
+        (names::NAMESPACES, tables.namespaces),
     ])
 }
 

@@ -14,3 +14,4 @@ pub mod tombstone;
 pub mod uninstall;
 
 pub use sys::grace;
+pub(crate) use sys::open_pin;

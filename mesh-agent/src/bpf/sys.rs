@@ -110,7 +110,7 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<RawFd> {
 }
 
 /// Opens a pinned object.
-pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = ObjGet { pathname: path.as_ptr().addr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the structure of this command; `path` outlives the call.

@@ -8,11 +8,12 @@
 //! and so is one that found the same address by itself. The application sees ECONNABORTED once.
 //!
 //! `drain` says when and `stale` which (both pure); `wire` and `filter` are the kernel's format
-//! (pure); `diag` talks to one namespace; `terminator` puts it together.
+//! (pure); `diag` talks to one namespace; `terminator` puts it together, and `follower` runs it.
 
 pub mod diag;
 pub mod drain;
 mod filter;
+pub mod follower;
 mod pass;
 pub mod stale;
 pub mod terminator;

@@ -1,13 +1,15 @@
 //! The programs' table of connections, to be read only: which sockets point where.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use mesh_common::conn::{ConnGroup, ConnRecord};
+use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
 use mesh_common::names;
 
 use super::open_error;
 use crate::bpf::load::map_path;
 use crate::bpf::mapped::{Access, Mapped};
+use crate::bpf::open_pin;
 use crate::maps::MapError;
 
 /// The table, mapped while this exists: it counts as the agent's memory, so do not keep it.
@@ -46,5 +48,17 @@ impl ConnTable {
     #[must_use]
     pub fn record(&self, place: u32) -> Option<ConnRecord> {
         self.conns.get(place)
+    }
+
+    /// The map of the records for which the table had no room, if there have been any.
+    pub fn overflow(pin_path: &Path) -> Result<Option<OwnedFd>, MapError> {
+        let path = map_path(pin_path, names::CONNS_STATE);
+        let state: Mapped<ConnsState> =
+            Mapped::open(&path, Access::Read).map_err(open_error(&path))?;
+        if state.get(0).unwrap_or_default().overflowed == 0 {
+            return Ok(None);
+        }
+        let path = map_path(pin_path, names::CONNS_OVERFLOW);
+        open_pin(&path).map(Some).map_err(open_error(&path))
     }
 }

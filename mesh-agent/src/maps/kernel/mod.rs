@@ -1,6 +1,7 @@
 //! The pinned maps of the kernel. Arrays of policy are mapped into memory, so a write is a few
 //! stores; frontends, a hash, are written by system calls, many at a time.
 
+pub mod affinity;
 pub mod conns;
 
 use std::io;

@@ -123,3 +123,20 @@ proptest! {
         prop_assert_eq!(all, absent || (good && counted));
     }
 }
+
+#[test]
+fn no_service_can_have_the_canarys_addresses() {
+    use mesh_api::model::{Kind, Object};
+    use mesh_api::wire;
+    use prost::Message as _;
+
+    for address in [mesh_common::canary::V4.to_string(), mesh_common::canary::V6.to_string()] {
+        let port = wire::ServicePort { port: 80, ..wire::ServicePort::default() };
+        let service =
+            wire::Service { vips: vec![address], ports: vec![port], ..wire::Service::default() };
+        let read: Result<Object, _> =
+            mesh_api::convert::from_resource(Kind::Service, "default/a", &service.encode_to_vec());
+        let refused = read.unwrap_err().to_string();
+        assert!(refused.contains("kept for the agents' own checks"), "{refused}");
+    }
+}

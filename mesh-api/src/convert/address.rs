@@ -33,7 +33,22 @@ pub(super) fn virtual_address(fields: &mut Fields, field: &str, text: &str) -> O
         fields.invalid(field, message);
         return None;
     }
+    if is_agents_own(address) {
+        let message = format!("{address} is kept for the agents' own checks: use another address");
+        fields.invalid(field, message);
+        return None;
+    }
     Some(address)
+}
+
+/// Where agents prove that their programs run: the IPv4 dummy address (RFC 7600) and the discard
+/// prefix `100::/64` (RFC 6666), neither of which leads anywhere. The agents have them in
+/// `mesh_common::canary`, which this crate does not know; a test of theirs compares.
+fn is_agents_own(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address == Ipv4Addr::new(192, 0, 0, 8),
+        IpAddr::V6(address) => address.segments().iter().take(4).eq(&[0x100, 0, 0, 0]),
+    }
 }
 
 const fn problem(address: IpAddr) -> Option<&'static str> {

@@ -75,6 +75,7 @@ fn addresses_of_both_families_are_read_and_normalised() {
 fn what_is_not_the_address_of_one_host_is_refused() {
     const NOT_ONE: &str = "is not the address of one host";
     let alone = "means something only together with an interface: use another address";
+    let own = "is kept for the agents' own checks: use another address";
     let loopback = "is the loopback of every node: use another address";
     for (address, shown, said) in [
         ("0.0.0.0", "0.0.0.0", NOT_ONE),
@@ -92,6 +93,8 @@ fn what_is_not_the_address_of_one_host_is_refused() {
         ("127.0.0.53", "127.0.0.53", loopback),
         ("::1", "::1", loopback),
         ("::ffff:127.0.0.1", "127.0.0.1", loopback),
+        ("192.0.0.8", "192.0.0.8", own),
+        ("100::8", "100::8", own),
     ] {
         let spec = format!("ports: [{{port: 80}}], vips: ['{address}']");
         refused("Service", &spec, &[&format!("spec.vips[0]: {shown} {said}")]);

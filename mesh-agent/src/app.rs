@@ -35,6 +35,7 @@ use crate::reconcile::Reconciler;
 use crate::worker::{Worker, stamp};
 use crate::workload;
 use crate::workload::report::Reporter;
+use crate::world::NodeLocality;
 use crate::xds::batch::kind_of;
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
@@ -226,7 +227,7 @@ fn take_over(
     let earlier = earlier.as_ref().map(|(sources, last)| (sources, last));
     let journal = Journal::open(&args.state_dir, &maps.sources()?, earlier)?;
     layout::remove(&args.pin_path)?;
-    Ok(Reconciler::open(maps, journal)?)
+    Ok(Reconciler::open(maps, journal, NodeLocality::default())?)
 }
 
 /// Holds the pin path for this agent alone, as long as the file is open.
@@ -253,7 +254,7 @@ fn only_one(pin_path: &Path) -> Result<File> {
 /// Listens for the canary, and puts its services into the maps.
 async fn listen(reconciler: &mut Reconciler<KernelMaps>) -> Result<Listeners> {
     let limits = reconciler.maps().limits();
-    let before = canary::ports_in(reconciler.actual(), limits);
+    let before = canary::ports_in(reconciler.canary(), limits);
     let listeners = Listeners::bind(before).await;
     reconciler.put_canary(canary::image(limits, listeners.ports(), stamp()))?;
     Ok(listeners)

@@ -1,18 +1,23 @@
 //! Worlds for tests: builders, and strategies that make any world a small mesh could have.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use mesh_api::model::{
-    Destination, Endpoint, EndpointState, Label, LoadBalancer, Locality, Object, ObjectName,
-    OnNoBackend, Port, Protocol, Service, ServiceConfig, ServicePort, TrafficRule,
+    ClientKey, Destination, Endpoint, EndpointState, Errno, HashKey, Kind, Label, LoadBalancer,
+    Locality, LocalityMode, LocalityPolicy, LocalityScope, Object, ObjectName, ObjectRef,
+    OnNoBackend, Policy, Port, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity,
+    TrafficRule,
 };
 use proptest::prelude::*;
 
 use crate::compile::Limits;
-use crate::world::{Change, World};
+use crate::world::{Change, NodeLocality};
 
 /// Room for everything the strategies make.
-pub(crate) const LIMITS: Limits = Limits { frontends: 64, services: 32, slots: 512, backends: 256 };
+pub(crate) const LIMITS: Limits =
+    Limits { frontends: 128, services: 128, slots: 4096, backends: 1024 };
 
 pub(crate) fn name(text: &str) -> ObjectName {
     format!("default/{text}").parse().unwrap()
@@ -64,13 +69,20 @@ pub(crate) fn endpoint(service: &str, version: &str, last: u8, weight: u32) -> E
 }
 
 pub(crate) fn config(service: &str, rules: &[(&str, u32)]) -> ServiceConfig {
+    let rules: Vec<_> =
+        rules.iter().map(|(version, weight)| (service, Some(*version), *weight)).collect();
+    config_to(service, &rules)
+}
+
+/// Rules with the service, version and weight of each.
+pub(crate) fn config_to(service: &str, rules: &[(&str, Option<&str>, u32)]) -> ServiceConfig {
     ServiceConfig {
         name: name(service),
         labels: [].into(),
         traffic_rules: rules
             .iter()
-            .map(|(version, weight)| TrafficRule {
-                destination: Destination { service: name(service), version: Some(label(version)) },
+            .map(|(service, version, weight)| TrafficRule {
+                destination: Destination { service: name(service), version: version.map(label) },
                 weight: *weight,
             })
             .collect(),
@@ -104,69 +116,178 @@ impl From<ServiceConfig> for AnyObject {
     }
 }
 
-/// Any world of up to four services, whose addresses may collide.
-pub(crate) fn world() -> impl Strategy<Value = World> {
-    let one = (
-        prop::collection::btree_set(1..6u8, 1..3),
-        prop::collection::btree_set(80..83u16, 1..3),
-        prop::collection::btree_map((1..4u8, 1..12u8), 0..4u32, 0..8),
-        prop::collection::btree_map(1..4u8, 0..5u32, 0..4),
-        any::<bool>(),
-    );
-    prop::collection::btree_map(0..4u8, one, 0..5).prop_map(|services| {
-        let mut world = World::default();
-        for (at, (vips, ports, endpoints, rules, pass)) in services {
-            let text = format!("s{at}");
-            let vips: Vec<u8> = vips.into_iter().collect();
-            let ports: Vec<u16> = ports.into_iter().collect();
-            let mut service = service(&text, &vips, &ports);
-            if pass {
-                service.on_no_backend = OnNoBackend::PassThrough;
-            }
-            world.apply(put(service));
-            for ((version, last), weight) in endpoints {
-                world.apply(put(endpoint(&text, &format!("v{version}"), last, weight)));
-            }
-            if !rules.is_empty() {
-                let rules: Vec<(String, u32)> = rules
-                    .into_iter()
-                    .map(|(version, weight)| (format!("v{version}"), weight))
-                    .collect();
-                let rules: Vec<(&str, u32)> =
-                    rules.iter().map(|(version, weight)| (version.as_str(), *weight)).collect();
-                world.apply(put(config(&text, &rules)));
-            }
-        }
-        world
-    })
+/// Where the node of the tests is.
+pub(crate) fn here() -> NodeLocality {
+    NodeLocality { node: Some(label("n1")), region: Some(label("r1")), zone: Some(label("z1")) }
+}
+
+/// Puts an endpoint at one of the four levels, seen from [`here`].
+pub(crate) fn at_level(mut endpoint: Endpoint, level: u8) -> Endpoint {
+    let text = |near: bool, one, other| Some(label(if near { one } else { other }));
+    endpoint.node = text(level == 0, "n1", "n2");
+    endpoint.locality.zone = text(level <= 1, "z1", "z2");
+    endpoint.locality.region = text(level <= 2, "r1", "r2");
+    endpoint
+}
+
+/// Objects by name: what a world is made of, to be compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Objects {
+    pub(crate) services: BTreeMap<ObjectName, Service>,
+    pub(crate) endpoints: BTreeMap<ObjectName, Endpoint>,
+    pub(crate) configs: BTreeMap<ObjectName, ServiceConfig>,
 }
 
 /// The changes that lead from one world to another.
-pub(crate) fn changes(from: &World, to: &World) -> Vec<Change> {
-    use mesh_api::model::{Kind, ObjectRef};
-
-    let gone = |kind, name: &ObjectName| Change::Remove(ObjectRef { kind, name: name.clone() });
+pub(crate) fn changes(from: &Objects, to: &Objects) -> Vec<Change> {
     let mut changes = Vec::new();
-    changes.extend(
-        from.services
-            .keys()
-            .filter(|n| !to.services.contains_key(n))
-            .map(|n| gone(Kind::Service, n)),
-    );
-    changes.extend(
-        from.endpoints
-            .keys()
-            .filter(|n| !to.endpoints.contains_key(n))
-            .map(|n| gone(Kind::Endpoint, n)),
-    );
-    changes.extend(
-        from.configs
-            .keys()
-            .filter(|n| !to.configs.contains_key(n))
-            .map(|n| gone(Kind::ServiceConfig, n)),
-    );
+    gone(Kind::Service, &from.services, &to.services, &mut changes);
+    gone(Kind::Endpoint, &from.endpoints, &to.endpoints, &mut changes);
+    gone(Kind::ServiceConfig, &from.configs, &to.configs, &mut changes);
     changes.extend(to.services.values().cloned().map(put));
     changes.extend(to.endpoints.values().cloned().map(put));
     changes.extend(to.configs.values().cloned().map(put));
     changes
+}
+
+fn gone<V>(
+    kind: Kind,
+    from: &BTreeMap<ObjectName, V>,
+    to: &BTreeMap<ObjectName, V>,
+    changes: &mut Vec<Change>,
+) {
+    let names = from.keys().filter(|name| !to.contains_key(name));
+    changes.extend(names.map(|name| Change::Remove(ObjectRef { kind, name: name.clone() })));
+}
+
+fn vip() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        2 => (1..5u8).prop_map(|last| Ipv4Addr::new(10, 96, 0, last).into()),
+        1 => (1..4u16).prop_map(|last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into()),
+    ]
+}
+
+fn balancer() -> impl Strategy<Value = LoadBalancer> {
+    let policy = prop_oneof![
+        Just(Policy::Random),
+        Just(Policy::RoundRobin),
+        Just(Policy::LeastConnections),
+        Just(Policy::Maglev)
+    ];
+    let key = prop_oneof![
+        Just(HashKey::NetworkNamespace),
+        Just(HashKey::Workload),
+        Just(HashKey::Connection)
+    ];
+    (policy, key, locality()).prop_map(|(policy, hash_key, locality)| LoadBalancer {
+        policy,
+        hash_key,
+        locality,
+    })
+}
+
+pub(crate) fn locality() -> impl Strategy<Value = Option<LocalityPolicy>> {
+    let mode = prop_oneof![Just(LocalityMode::PreferLocal), Just(LocalityMode::Strict)];
+    let scope = prop_oneof![
+        Just(LocalityScope::Node),
+        Just(LocalityScope::Zone),
+        Just(LocalityScope::Region)
+    ];
+    prop::option::of((mode, scope).prop_map(|(mode, scope)| LocalityPolicy { mode, scope }))
+}
+
+fn affinity() -> impl Strategy<Value = Option<SessionAffinity>> {
+    let key = prop_oneof![Just(ClientKey::NetworkNamespace), Just(ClientKey::Workload)];
+    prop::option::of(key.prop_map(|key| SessionAffinity { key, timeout: Duration::from_mins(1) }))
+}
+
+fn on_no_backend() -> impl Strategy<Value = OnNoBackend> {
+    prop_oneof![
+        Just(OnNoBackend::PassThrough),
+        Just(OnNoBackend::default()),
+        Just(OnNoBackend::Refuse(Errno::AccessDenied)),
+    ]
+}
+
+fn a_service() -> impl Strategy<Value = Service> {
+    let number = (80..82u16, any::<bool>());
+    (
+        prop::collection::btree_set(vip(), 1..4),
+        prop::collection::btree_set(number, 1..3),
+        on_no_backend(),
+        affinity(),
+    )
+        .prop_map(|(vips, ports, on_no_backend, session_affinity)| Service {
+            vips: vips.into_iter().collect(),
+            ports: ports
+                .into_iter()
+                .map(|(number, udp)| ServicePort {
+                    name: format!("{}{number}", if udp { "u" } else { "t" }).parse().unwrap(),
+                    port: port(number),
+                    target_port: port(number + 8000),
+                    protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+                    app_protocol: None,
+                })
+                .collect(),
+            on_no_backend,
+            session_affinity,
+            ..service("x", &[], &[])
+        })
+}
+
+fn an_endpoint() -> impl Strategy<Value = Endpoint> {
+    (1..4u8, 1..10u8, 0..4u32, 0..8u8, 0..3u8, 0..4u8).prop_map(
+        |(version, last, weight, draining, v6, level)| {
+            let mut endpoint = endpoint("x", &format!("v{version}"), last, weight);
+            if draining == 0 {
+                endpoint.state = EndpointState::Draining;
+            }
+            if v6 == 0 {
+                let address = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, u16::from(last));
+                endpoint.address = address.into();
+            }
+            at_level(endpoint, level)
+        },
+    )
+}
+
+/// Any world of up to four services, whose addresses may collide.
+pub(crate) fn world() -> impl Strategy<Value = Objects> {
+    let rule = (0..4u8, prop::option::weighted(0.7, 1..4u8), 0..4u32);
+    let one = (
+        prop::option::weighted(0.9, a_service()),
+        prop::collection::vec(an_endpoint(), 0..8),
+        prop::option::of((prop::collection::vec(rule, 0..4), balancer())),
+    );
+    prop::collection::btree_map(0..4u8, one, 0..5).prop_map(|services| {
+        let mut objects = Objects::default();
+        for (at, (service, endpoints, config)) in services {
+            let text = format!("s{at}");
+            if let Some(service) = service {
+                objects.services.insert(name(&text), Service { name: name(&text), ..service });
+            }
+            for endpoint in endpoints {
+                let own = format!("{text}-{}", endpoint.name.name);
+                let endpoint = Endpoint { name: name(&own), service: name(&text), ..endpoint };
+                objects.endpoints.insert(endpoint.name.clone(), endpoint);
+            }
+            if let Some((rules, load_balancer)) = config {
+                let rules: Vec<(String, Option<String>, u32)> = rules
+                    .into_iter()
+                    .map(|(to, version, weight)| {
+                        // Mostly to itself.
+                        let to = if to == 3 { (at + 1) % 4 } else { at };
+                        (format!("s{to}"), version.map(|version| format!("v{version}")), weight)
+                    })
+                    .collect();
+                let rules: Vec<_> = rules
+                    .iter()
+                    .map(|(to, version, weight)| (to.as_str(), version.as_deref(), *weight))
+                    .collect();
+                let config = ServiceConfig { load_balancer, ..config_to(&text, &rules) };
+                objects.configs.insert(name(&text), config);
+            }
+        }
+        objects
+    })
 }

@@ -317,7 +317,7 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
     // The canary's refusals are nobody's connections.
     let mut own = ServiceCounters::default();
     for index in reconciler.canary().services.keys() {
-        own = own.plus(maps.service_counters(*index)?);
+        own = own.plus(maps.service_counters(index)?);
     }
     let reason = |(reason, name, raw)| {
         let count = journal.counted_reason(reason, raw).count;
@@ -342,17 +342,14 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
 
 /// How full the maps are, without the canary's entries.
 fn usage(reconciler: &Reconciler<KernelMaps>, limits: Limits) -> Vec<(&'static str, u64, u64)> {
-    use mesh_common::names;
-
-    let (image, own) = (reconciler.actual(), reconciler.canary());
-    let entry = |map, used: usize, own: usize, limit: u32| {
-        let used = used.saturating_sub(own);
+    let image = reconciler.actual();
+    let entry = |map, used: usize, limit: u32| {
         (map, u64::try_from(used).unwrap_or(u64::MAX), u64::from(limit))
     };
     vec![
-        entry(names::FRONTENDS, image.frontends.len(), own.frontends.len(), limits.frontends),
-        entry(names::SERVICES, image.services.len(), own.services.len(), limits.services),
-        entry(names::SLOTS, image.slots.len(), own.slots.len(), limits.slots),
-        entry(names::BACKENDS, image.backends.len(), own.backends.len(), limits.backends),
+        entry(names::FRONTENDS, image.frontends.len(), limits.frontends),
+        entry(names::SERVICES, image.services.len(), limits.services),
+        entry(names::SLOTS, image.slots.len(), limits.slots),
+        entry(names::BACKENDS, image.backends.len(), limits.backends),
     ]
 }

@@ -6,7 +6,7 @@ use mesh_agent::compile::Limits;
 use mesh_agent::ledger::Journal;
 use mesh_agent::maps::memory::MemoryMaps;
 use mesh_agent::reconcile::Reconciler;
-use mesh_agent::world::Change;
+use mesh_agent::world::{Change, NodeLocality};
 use mesh_api::manifest;
 use mesh_api::model::{Kind, Object, ObjectRef};
 use mesh_tests::script::{self, Script, Step, normal};
@@ -20,7 +20,11 @@ const LIMITS: Limits = Limits { frontends: 256, services: 128, slots: 2_048, bac
 fn scripts_hold_on_maps_in_memory() -> anyhow::Result<()> {
     for mut script in script::all()? {
         let name = script.name();
-        let mut reconciler = Reconciler::open(MemoryMaps::new(LIMITS), Journal::in_memory())?;
+        let mut reconciler = Reconciler::open(
+            MemoryMaps::new(LIMITS),
+            Journal::in_memory(),
+            NodeLocality::default(),
+        )?;
         for (stamp, step) in (1..).zip(&mut script.steps) {
             match step {
                 Step::Apply(text) => reconciler.change(parse(&name, text)?),

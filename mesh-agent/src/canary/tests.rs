@@ -84,10 +84,10 @@ fn the_canary_lies_beyond_what_users_may_have_and_can_be_taken_out() {
     assert_eq!((both.slots.len(), both.backends.len()), (4, 4));
     assert!(both.services.keys().all(|at| (LIMITS.services..sizes.services).contains(&at.index)));
     assert!(both.backends.keys().all(|at| (LIMITS.backends..sizes.backends).contains(&at.index)));
-    assert!(both.slots.keys().all(|at| (LIMITS.slots..sizes.slots).contains(at)));
-    for head in both.services.values().filter(|head| head.slot_count > 0) {
-        let slot = both.slots[&head.slot_base];
-        assert_eq!(both.backends[&slot.backend].service, slot.service);
+    assert!(both.slots.keys().all(|at| (LIMITS.slots..sizes.slots).contains(&at)));
+    for (_, head) in both.services.iter().filter(|(_, head)| head.slot_count > 0) {
+        let slot = both.slots.at(head.slot_base);
+        assert_eq!(both.backends.at(slot.backend).service, slot.service);
     }
     strip(&mut both);
     assert_eq!(both, crate::image::MapImage::default());

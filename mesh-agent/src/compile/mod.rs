@@ -1,33 +1,28 @@
-//! World → image: pure, deterministic, and frugal with change. What the maps already hold keeps
-//! its index; what is new takes indices that nothing in the maps uses.
+//! One kernel service from the world: pure, deterministic, and without indices, which `reconcile`
+//! gives out. A kernel service is one port of a service, for its addresses of one family.
 //!
-//! `shares` says who gets how much, `ids` gives out indices, this module puts both together.
+//! `shares` says who gets how much, `table` turns shares into slots.
 
-mod ids;
 mod shares;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::model::{
-    Kind, Label, LoadBalancer, ObjectName, ObjectRef, OnNoBackend, Protocol, Service,
-    ServiceConfig, ServicePort,
+    ClientKey, HashKey, LoadBalancer, ObjectName, ObjectRef, OnNoBackend, Policy, Protocol,
+    Service, ServicePort,
 };
 use mesh_common::addr::IpKey;
-use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::FrontendKey;
-use mesh_common::logic::alias;
-use mesh_common::service::{
-    Algorithm, DEFAULT_REFUSE_ERRNO, ServiceFlags, ServiceHead, ServiceIndex,
-};
-use mesh_common::slot::Slot;
+use mesh_common::service::{Algorithm, DEFAULT_REFUSE_ERRNO, ServiceFlags, ServiceHead};
 
-use self::ids::{Ids, LimitError};
-use self::shares::ByService;
-use crate::image::MapImage;
-use crate::world::World;
+pub use self::shares::Share;
+pub use self::table::{Cell, table};
+use crate::world::{Group, GroupId, Member, World};
 
 /// How many entries each map holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,54 +37,6 @@ pub struct Limits {
     pub backends: u32,
 }
 
-/// What a compilation starts from.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// What should be.
-    pub world: &'a World,
-    /// What the maps hold.
-    pub actual: &'a MapImage,
-    /// Sizes of the maps.
-    pub limits: Limits,
-    /// Generation of what is new; higher than any before (seconds on a clock will do).
-    pub stamp: u32,
-}
-
-/// What a compilation gives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// What the maps should hold.
-    pub image: MapImage,
-    /// Whose the indices are.
-    pub names: Names,
-    /// Services that cannot be programmed; what the maps held of them stays.
-    pub rejections: Vec<Rejection>,
-    /// What a person should know, though it is served.
-    pub warnings: Vec<String>,
-}
-
-/// Whose an index is; for metrics and people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    /// Service and port name.
-    pub services: BTreeMap<ServiceIndex, (ObjectName, String)>,
-    /// Who is counted for a backend's connections.
-    pub backends: BTreeMap<BackendIndex, BackendName>,
-}
-
-/// Who is counted for a backend's connections.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BackendName {
-    /// The service that applications connected to.
-    pub service: ObjectName,
-    /// The endpoint; where several have one address and port, the first by name.
-    pub endpoint: ObjectName,
-    /// The endpoint's version.
-    pub version: Option<Label>,
-    /// The endpoint's workload.
-    pub workload: Option<Label>,
-}
-
 /// A service that cannot be programmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -99,190 +46,196 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// Compiles the world.
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+/// Names a kernel service as the world does. Ordered by group first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitKey {
+    /// The service.
+    pub group: GroupId,
+    /// Its port.
+    pub port: u16,
+    /// The port's protocol.
+    pub protocol: Protocol,
+    /// The family of the addresses.
+    pub family: Family,
+}
+
+/// What one kernel service should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Who gets how much, by address and port.
+    pub shares: Vec<Share>,
+    /// The head, without what depends on indices.
+    pub head: ServiceHead,
+    /// What a person should know, though it is served.
+    pub warnings: Vec<String>,
+}
+
+/// Keys of all kernel services of a service, with the frontends that lead there.
 #[must_use]
-pub fn compile(input: &Input<'_>) -> Output {
-    let mut output = Output::default();
-    let wanted = input
-        .world
-        .services
-        .values()
-        .flat_map(|service| service.ports.iter().flat_map(|port| keys(service, port)));
-    let mut ids = Ids::new(input.actual, input.limits, wanted.collect());
-    let endpoints = ByService::new(input.world);
-    let mut rejected = Vec::new();
-    for service in input.world.services.values() {
-        for port in &service.ports {
-            if let Err(error) =
-                compile_port(input, &endpoints, &mut ids, &mut output, service, port)
-            {
-                rejected.push((service, port, error));
+pub fn units(id: GroupId, group: &Group) -> BTreeMap<UnitKey, Vec<FrontendKey>> {
+    let mut units: BTreeMap<UnitKey, Vec<FrontendKey>> = BTreeMap::new();
+    let Some(service) = &group.service else { return units };
+    for port in &service.ports {
+        for vip in &service.vips {
+            let (number, protocol) = (port.port.get(), port.protocol);
+            let unit = UnitKey { group: id, port: number, protocol, family: Family::of(*vip) };
+            let key = FrontendKey::new(IpKey::from_ip(*vip), number, protocol.number());
+            let keys = units.entry(unit).or_default();
+            if !keys.contains(&key) {
+                keys.push(key);
             }
         }
     }
-    // Last, so that what the maps hold under a rejected service's address stays only where no
-    // other service is entitled to it.
-    for (service, port, error) in rejected {
-        keep_actual(input.actual, &mut output.image, service, port);
-        let object = ObjectRef { kind: Kind::Service, name: service.name.clone() };
-        let message = format!("port {}: {error}", port.port);
-        output.rejections.push(Rejection { object, message });
-    }
-    output
+    units
 }
 
-/// Why a service port cannot be programmed.
-#[derive(Debug, thiserror::Error)]
-enum PortError {
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    #[error("{address} is already taken by another service")]
-    Taken { address: String },
-    #[error("this agent does not serve {what} yet")]
-    NotYet { what: &'static str },
+/// Where a kernel service comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    world: &'a World,
+    group: &'a Group,
+    service: &'a Service,
+    port: &'a ServicePort,
+    family: Family,
 }
 
-fn compile_port(
-    input: &Input<'_>,
-    endpoints: &ByService<'_>,
-    ids: &mut Ids<'_>,
-    output: &mut Output,
-    service: &Service,
-    port: &ServicePort,
-) -> Result<(), PortError> {
-    if let Some(what) = not_yet(service, port, input.world.configs.get(&service.name)) {
-        return Err(PortError::NotYet { what });
+impl<'a> Origin<'a> {
+    /// Looks a kernel service up in the world.
+    #[must_use]
+    pub fn find(world: &'a World, unit: UnitKey) -> Option<Self> {
+        let group = world.group(unit.group)?;
+        let service = group.service.as_deref()?;
+        let of_unit =
+            |port: &&ServicePort| port.port.get() == unit.port && port.protocol == unit.protocol;
+        let port = service.ports.iter().find(of_unit)?;
+        Some(Self { world, group, service, port, family: unit.family })
     }
-    let keys: Vec<FrontendKey> = keys(service, port).collect();
-    for key in &keys {
-        if output.image.frontends.contains_key(key) {
-            let address = format!("{}", crate::image::Address(&key.addr, key.port));
-            return Err(PortError::Taken { address });
+
+    /// Name of the service.
+    #[must_use]
+    pub const fn service(&self) -> &'a ObjectName {
+        &self.group.name
+    }
+
+    /// Place of the port among the service's.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.service.ports.iter().position(|port| port == self.port).unwrap_or_default()
+    }
+
+    /// How long TCP connections to a removed endpoint may go on.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Option<std::time::Duration> {
+        self.group.config.as_ref().and_then(|config| config.drain_timeout)
+    }
+
+    /// Every endpoint that connections may have been sent to, whether or not it takes new ones,
+    /// by address and port.
+    #[must_use]
+    pub fn targets(&self) -> Vec<(IpKey, u16, Arc<Member>)> {
+        shares::targets(self)
+    }
+
+    /// Compiles it.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut warnings = Vec::new();
+        let shares = shares::shares(self, self.family, &mut warnings);
+        let mut head = self.head(&mut warnings);
+        let other = self.family.other();
+        if shares.is_empty() && !shares::shares(self, other, &mut Vec::new()).is_empty() {
+            head.flags.bits |= ServiceFlags::OTHER_FAMILY.bits;
+            warnings.push(format!(
+                "{self}: its {} addresses have no endpoint, because all endpoints are {}",
+                self.family.as_str(),
+                other.as_str()
+            ));
+        }
+        Plan { shares, head, warnings }
+    }
+
+    fn load_balancer(&self) -> LoadBalancer {
+        self.group.config.as_ref().map(|config| config.load_balancer).unwrap_or_default()
+    }
+
+    fn head(&self, warnings: &mut Vec<String>) -> ServiceHead {
+        let balancer = self.load_balancer();
+        let (mut flags, refuse_errno) = match self.service.on_no_backend {
+            OnNoBackend::Refuse(errno) => (ServiceFlags::default(), errno.number()),
+            OnNoBackend::PassThrough => (ServiceFlags::PASS_THROUGH, DEFAULT_REFUSE_ERRNO),
+        };
+        let algorithm = match balancer.policy {
+            Policy::Random => Algorithm::ALIAS,
+            Policy::RoundRobin => Algorithm::ROUND_ROBIN,
+            Policy::LeastConnections => Algorithm::LEAST_CONNECTIONS,
+            Policy::Maglev => Algorithm::MAGLEV,
+        };
+        let affinity = self.service.session_affinity;
+        let hashed = (balancer.policy == Policy::Maglev).then_some(balancer.hash_key);
+        if hashed == Some(HashKey::Connection) {
+            flags.bits |= ServiceFlags::KEY_CONNECTION.bits;
+        }
+        // The programs know one kind of client per service; affinity looks at it first.
+        let by_workload = match affinity {
+            Some(affinity) => affinity.key == ClientKey::Workload,
+            None => hashed == Some(HashKey::Workload),
+        };
+        if by_workload {
+            flags.bits |= ServiceFlags::KEY_WORKLOAD.bits;
+        } else if hashed == Some(HashKey::Workload) {
+            warnings.push(format!(
+                "{self}: session affinity is by network namespace, so Maglev hashes that as well \
+                 and not the workload"
+            ));
+        }
+        let timeout = affinity.map(|affinity| affinity.timeout).unwrap_or_default();
+        ServiceHead {
+            slot_base: 0,
+            slot_count: 0,
+            generation: 0,
+            algorithm,
+            flags,
+            refuse_errno,
+            affinity_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         }
     }
-    ids.frontends(&keys)?;
-
-    let index = ids.service(&keys)?;
-    let shares = shares::shares(input.world, endpoints, service, port, &mut output.warnings);
-    let weights: Vec<u64> = shares.iter().map(|share| share.weight).collect();
-    let mut backends = Vec::with_capacity(shares.len());
-    for share in &shares {
-        let backend = ids.backend(index, share.address, share.port)?;
-        backends.push(backend);
-    }
-    let backend_at = |at: usize| backends.get(at).copied().unwrap_or_default();
-    let table: Vec<Slot> = alias::build(&weights)
-        .into_iter()
-        .map(|entry| Slot {
-            service: index,
-            backend: backend_at(entry.primary),
-            alias: backend_at(entry.alias),
-            threshold: entry.threshold,
-        })
-        .collect();
-    let base = ids.slots(index, &table)?;
-
-    // Nothing fails from here on: the port is in the image whole, or not at all.
-    for (share, backend) in shares.iter().zip(&backends) {
-        let entry = input.actual.backends.get(backend).copied().unwrap_or(Backend {
-            addr: ip_key(share.address),
-            port: share.port,
-            flags: BackendFlags::default(),
-            service: index,
-            generation: input.stamp,
-        });
-        output.image.backends.insert(*backend, entry);
-        let endpoint = input.world.endpoints.get(&share.endpoint);
-        let name = BackendName {
-            service: service.name.clone(),
-            endpoint: share.endpoint.clone(),
-            version: endpoint.and_then(|endpoint| endpoint.version.clone()),
-            workload: endpoint.and_then(|endpoint| endpoint.workload.clone()),
-        };
-        output.names.backends.insert(*backend, name);
-    }
-    let slot_count = u32::try_from(table.len()).unwrap_or(u32::MAX);
-    for (at, slot) in (base..).zip(table) {
-        output.image.slots.insert(at, slot);
-    }
-    let (flags, refuse_errno) = match service.on_no_backend {
-        OnNoBackend::Refuse(errno) => (ServiceFlags::default(), errno.number()),
-        OnNoBackend::PassThrough => (ServiceFlags::PASS_THROUGH, DEFAULT_REFUSE_ERRNO),
-    };
-    let mut head = ServiceHead {
-        slot_base: base,
-        slot_count,
-        generation: 0,
-        algorithm: Algorithm::ALIAS,
-        flags,
-        refuse_errno,
-        affinity_ms: 0,
-    };
-    let before = input.actual.services.get(&index);
-    head.generation = before.map_or(1, |before| before.generation);
-    if before.is_some_and(|before| *before != head) {
-        head.generation = head.generation.wrapping_add(1);
-    }
-    output.image.services.insert(index, head);
-    output.names.services.insert(index, (service.name.clone(), port.name.to_string()));
-    output.image.frontends.extend(keys.into_iter().map(|key| (key, index)));
-    Ok(())
 }
 
-/// What a service port needs and the programs do not do.
-fn not_yet(
-    service: &Service,
-    port: &ServicePort,
-    config: Option<&ServiceConfig>,
-) -> Option<&'static str> {
-    if port.protocol == Protocol::Udp {
-        Some("UDP")
-    } else if service.vips.iter().any(IpAddr::is_ipv6) {
-        Some("IPv6")
-    } else if service.session_affinity.is_some() {
-        Some("sessionAffinity")
-    } else if config.is_some_and(|it| it.load_balancer != LoadBalancer::default()) {
-        Some("loadBalancer")
-    } else {
-        None
-    }
-}
-
-/// As the maps hold it.
-const fn ip_key(address: IpAddr) -> IpKey {
-    match address {
-        IpAddr::V4(address) => IpKey::from_v4(address),
-        IpAddr::V6(address) => IpKey { octets: address.octets() },
-    }
-}
-
-/// Every virtual address with the port.
-fn keys(service: &Service, port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
-    let (number, proto) = (port.port.get(), port.protocol.number());
-    service.vips.iter().map(move |vip| FrontendKey::new(ip_key(*vip), number, proto))
-}
-
-/// Carries over what the maps hold of a service port that cannot be programmed anew.
-fn keep_actual(actual: &MapImage, image: &mut MapImage, service: &Service, port: &ServicePort) {
-    for key in keys(service, port) {
-        let Some(index) = actual.frontends.get(&key) else {
-            continue;
-        };
-        if image.frontends.contains_key(&key) {
-            continue;
-        }
-        let Some(head) = actual.services.get(index) else {
-            continue;
-        };
-        image.frontends.insert(key, *index);
-        image.services.insert(*index, *head);
-        for (at, slot) in (head.slot_base..).zip(actual.table(head)) {
-            image.slots.insert(at, *slot);
-            for backend in [slot.backend, slot.alias] {
-                if let Some(entry) = actual.backends.get(&backend) {
-                    image.backends.insert(backend, *entry);
-                }
-            }
-        }
+/// As warnings name it.
+impl std::fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ServicePort { port, protocol, .. } = self.port;
+        write!(f, "service {}, port {port}/{protocol}", self.group.name)
     }
 }

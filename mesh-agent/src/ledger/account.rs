@@ -2,8 +2,6 @@
 
 use mesh_api::model::{Label, ObjectName};
 
-use crate::compile::BackendName;
-
 /// A row of the metrics. Endpoints come and go without end, so they have none of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account {
@@ -21,15 +19,5 @@ impl Account {
     #[must_use]
     pub const fn of_service(service: ObjectName) -> Self {
         Self { service: Some(service), version: None, workload: None }
-    }
-}
-
-impl From<&BackendName> for Account {
-    fn from(name: &BackendName) -> Self {
-        Self {
-            service: Some(name.service.clone()),
-            version: name.version.clone(),
-            workload: name.workload.clone(),
-        }
     }
 }

@@ -9,7 +9,7 @@ use super::connect::mix;
 use super::round_robin::{quotas, schedule};
 use crate::addr::IpKey;
 
-/// Slots of every table with more than one backend: a prime, the size that the paper and Envoy
+/// The size to use for every table with more than one backend: a prime, the size that the paper and Envoy
 /// use. With 100 slots or more per backend, shares are exact within 1 %; and it takes this many
 /// for less than 1 % of the clients to move beyond those of a backend that goes. The size does not
 /// follow the number of backends, because another size moves every client.
@@ -32,17 +32,17 @@ pub fn identity(addr: &IpKey, port: u16) -> u64 {
     words.chain([u32::from(port)]).fold(0, |hash, word| mix(hash ^ u64::from(word)))
 }
 
-/// Builds the table: positions of the candidates. Empty where all weights are 0. The result
+/// Builds a table of so many slots, a prime: positions of the candidates. Empty where all weights are 0. The result
 /// depends on the candidates and their order alone; give them in an order that all nodes have.
 #[must_use]
-pub fn build(candidates: &[Candidate]) -> Vec<usize> {
+pub fn build(candidates: &[Candidate], size: usize) -> Vec<usize> {
     let weights: Vec<u64> = candidates.iter().map(|candidate| candidate.weight).collect();
     let positive = weights.iter().filter(|weight| **weight > 0).count();
     match positive {
         0 => Vec::new(),
         // Every client goes there; one slot says so.
         1 => weights.iter().position(|weight| *weight > 0).into_iter().collect(),
-        _ => fill(candidates, &schedule(&quotas(&weights, SIZE))),
+        _ => fill(candidates, &schedule(&quotas(&weights, size))),
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     fn moved(before: &[Candidate], gone: usize) -> usize {
         let mut after = before.to_vec();
         after.remove(gone);
-        let (old, new) = (build(before), build(&after));
+        let (old, new) = (build(before, SIZE), build(&after, SIZE));
         let changed = old
             .iter()
             .zip(&new)
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn one_or_no_backend_needs_no_table() {
-        assert_eq!(build(&candidates(&[0, 5], 1)), [1]);
-        assert_eq!(build(&candidates(&[0, 0], 1)), Vec::<usize>::new());
+        assert_eq!(build(&candidates(&[0, 5], 1), SIZE), [1]);
+        assert_eq!(build(&candidates(&[0, 0], 1), SIZE), Vec::<usize>::new());
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             weights in prop::collection::vec(0..=1000u64, 2..300),
             salt: u64,
         ) {
-            let table = build(&candidates(&weights, salt));
+            let table = build(&candidates(&weights, salt), SIZE);
             let total: u64 = weights.iter().sum();
             for (at, weight) in weights.iter().enumerate() {
                 let slots = table.iter().filter(|slot| **slot == at).count() as u64;

@@ -5,25 +5,25 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-/// Longest table, unless there are more positions than that.
+/// The longest table to use, unless there are more positions than that.
 pub const MAX_TURNS: usize = 1024;
 
 /// The table for these weights: positions, in the order of their turns. Positions with weight 0
 /// have none. Empty where all weights are 0.
 ///
-/// Where the weights, divided by their greatest common divisor, add up to [`MAX_TURNS`] at most
-/// or are all equal, the shares are exact. Otherwise there are [`MAX_TURNS`] turns, or one for
+/// Where the weights, divided by their greatest common divisor, add up to `most` or less, or
+/// are all equal, the shares are exact. Otherwise there are `most` turns, or one for
 /// each position if these are more: each share is then within one turn of what its weight says,
 /// but for positions that would have none: they get one, and those with the most turns give it.
 #[must_use]
-pub fn build(weights: &[u64]) -> Vec<usize> {
+pub fn build(weights: &[u64], most: usize) -> Vec<usize> {
     let divisor = weights.iter().copied().fold(0, gcd);
     if divisor == 0 {
         return Vec::new();
     }
     let turns: u128 = weights.iter().map(|weight| u128::from(weight / divisor)).sum();
     let positive = weights.iter().filter(|weight| **weight > 0).count();
-    let longest = MAX_TURNS.max(positive);
+    let longest = most.max(positive);
     let turns = usize::try_from(turns).map_or(longest, |turns| turns.min(longest));
     schedule(&quotas(weights, turns))
 }
@@ -135,16 +135,16 @@ mod tests {
 
     #[test]
     fn equal_weights_take_turns() {
-        assert_eq!(build(&[7, 7, 0, 7]), [0, 1, 3]);
-        assert_eq!(build(&vec![3; 5000]).len(), 5000);
+        assert_eq!(build(&[7, 7, 0, 7], MAX_TURNS), [0, 1, 3]);
+        assert_eq!(build(&vec![3; 5000], MAX_TURNS).len(), 5000);
     }
 
     #[test]
     fn turns_of_one_position_are_spread() {
-        assert_eq!(build(&[2, 1]), [0, 1, 0]);
-        let table = build(&[4, 1, 1, 1, 1]);
+        assert_eq!(build(&[2, 1], MAX_TURNS), [0, 1, 0]);
+        let table = build(&[4, 1, 1, 1, 1], MAX_TURNS);
         assert!(table.windows(2).all(|pair| pair != [0, 0]), "{table:?}");
-        assert_eq!(build(&[0, 0]), Vec::<usize>::new());
+        assert_eq!(build(&[0, 0], MAX_TURNS), Vec::<usize>::new());
     }
 
     fn weights() -> impl Strategy<Value = Vec<u64>> {
@@ -180,7 +180,7 @@ mod tests {
         /// At any moment, nobody is a whole turn ahead or behind.
         #[test]
         fn after_any_number_of_turns_all_have_had_their_share(weights in weights()) {
-            let table = build(&weights);
+            let table = build(&weights, MAX_TURNS);
             let turns = table.len();
             let mut quotas = vec![0usize; weights.len()];
             for at in &table {

@@ -168,10 +168,11 @@ impl MapStore for KernelMaps {
             MapOp::PutSlot(index, slot) => {
                 stored(names::SLOTS, self.slots.set(index, &slot, Order::Down))
             }
-            MapOp::ResetService(ServiceIndex { index }) => stored(
-                names::SERVICE_STATE,
-                self.service_state.set(index, &ServiceState::default(), Order::Up),
-            ),
+            MapOp::SetBackendFlags(BackendIndex { index }, flags) => {
+                let before = self.backends.get(index).unwrap_or_default();
+                let backend = Backend { flags, ..before };
+                stored(names::BACKENDS, self.backends.set(index, &backend, Order::Up))
+            }
             // Base and count are one word. A table without slots needs the rest before it: what
             // to do without a backend.
             MapOp::PutService(ServiceIndex { index }, head) => {
@@ -181,10 +182,12 @@ impl MapStore for KernelMaps {
             MapOp::PutFrontend(key, frontend) => self.put_frontends(&[(key, frontend)]),
             MapOp::DeleteFrontend(key) => self.delete_frontends(&[key]),
             MapOp::Grace => bpf::grace().map_err(MapError::Grace),
-            MapOp::ClearService(ServiceIndex { index }) => stored(
-                names::SERVICES,
-                self.services.set(index, &ServiceHead::default(), Order::Up),
-            ),
+            MapOp::ClearService(ServiceIndex { index }) => {
+                let state = self.service_state.set(index, &ServiceState::default(), Order::Up);
+                stored(names::SERVICE_STATE, state)?;
+                let head = ServiceHead::default();
+                stored(names::SERVICES, self.services.set(index, &head, Order::Up))
+            }
             MapOp::ClearSlot(index) => {
                 stored(names::SLOTS, self.slots.set(index, &Slot::default(), Order::Up))
             }

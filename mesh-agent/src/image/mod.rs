@@ -1,5 +1,7 @@
 //! What the policy maps hold, or should hold: typed, sorted, comparable, printable.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -9,32 +11,34 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 
+pub use self::table::{Index, Table};
+
 /// Content of the policy maps. Free entries are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapImage {
     /// `frontends`.
     pub frontends: BTreeMap<FrontendKey, ServiceIndex>,
     /// `services`.
-    pub services: BTreeMap<ServiceIndex, ServiceHead>,
+    pub services: Table<ServiceIndex, ServiceHead>,
     /// `slots`.
-    pub slots: BTreeMap<u32, Slot>,
+    pub slots: Table<u32, Slot>,
     /// `backends`.
-    pub backends: BTreeMap<BackendIndex, Backend>,
+    pub backends: Table<BackendIndex, Backend>,
 }
 
 impl MapImage {
-    /// The slots that a service's head names, in order; those that are missing are left out.
-    pub fn table(&self, head: &ServiceHead) -> impl Iterator<Item = &Slot> {
-        let end = head.slot_base.saturating_add(head.slot_count);
-        self.slots.range(head.slot_base..end).map(|(_, slot)| slot)
+    /// The slots that a service's head names, in order; short where the last ones are free.
+    #[must_use]
+    pub fn table(&self, head: &ServiceHead) -> &[Slot] {
+        self.slots.range(head.slot_base, head.slot_count)
     }
 
     /// Adds entries; those that are there already are replaced.
     pub fn merge(&mut self, other: &Self) {
         self.frontends.extend(&other.frontends);
-        self.services.extend(&other.services);
-        self.slots.extend(&other.slots);
-        self.backends.extend(&other.backends);
+        self.services.merge(&other.services);
+        self.slots.merge(&other.slots);
+        self.backends.merge(&other.backends);
     }
 }
 
@@ -46,7 +50,7 @@ impl fmt::Display for MapImage {
             let addr = Address(&key.addr, key.port);
             writeln!(f, "FRONTEND {addr}/{proto} SERVICE={}", service.index)?;
         }
-        for (index, head) in &self.services {
+        for (index, head) in self.services.iter() {
             let no_backend = if head.flags.contains(ServiceFlags::PASS_THROUGH) {
                 "pass-through".to_owned()
             } else {
@@ -54,11 +58,15 @@ impl fmt::Display for MapImage {
             };
             writeln!(
                 f,
-                "SERVICE {} SLOTS={}+{} ALGORITHM={} NOBACKEND={no_backend}",
-                index.index, head.slot_base, head.slot_count, head.algorithm.code
+                "SERVICE {} SLOTS={}+{} ALGORITHM={} NOBACKEND={no_backend}{}",
+                index.index,
+                head.slot_base,
+                head.slot_count,
+                head.algorithm.code,
+                Extras(head)
             )?;
         }
-        for (at, slot) in &self.slots {
+        for (at, slot) in self.slots.iter() {
             writeln!(
                 f,
                 "SLOT {at} SERVICE={} BACKEND={} ALIAS={} THRESHOLD={:.6}",
@@ -68,9 +76,36 @@ impl fmt::Display for MapImage {
                 f64::from(slot.threshold) / f64::from(u32::MAX)
             )?;
         }
-        for (index, backend) in &self.backends {
+        for (index, backend) in self.backends.iter() {
             let addr = Address(&backend.addr, backend.port);
-            writeln!(f, "BACKEND {} {addr} SERVICE={}", index.index, backend.service.index)?;
+            let flags = match backend.flags {
+                flags if !flags.keeps_old() => " REMOVED",
+                flags if !flags.takes_new() => " DRAINING",
+                _ => "",
+            };
+            writeln!(f, "BACKEND {} {addr} SERVICE={}{flags}", index.index, backend.service.index)?;
+        }
+        Ok(())
+    }
+}
+
+/// What few services have.
+struct Extras<'a>(&'a ServiceHead);
+
+impl fmt::Display for Extras<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(head) = self;
+        if head.affinity_ms != 0 {
+            write!(f, " AFFINITY={}ms", head.affinity_ms)?;
+        }
+        for (flag, name) in [
+            (ServiceFlags::KEY_WORKLOAD, " KEY=workload"),
+            (ServiceFlags::KEY_CONNECTION, " KEY=connection"),
+            (ServiceFlags::OTHER_FAMILY, " OTHER-FAMILY"),
+        ] {
+            if head.flags.contains(flag) {
+                f.write_str(name)?;
+            }
         }
         Ok(())
     }

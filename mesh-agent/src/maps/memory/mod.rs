@@ -1,0 +1,86 @@
+//! Maps in memory, with a reader that walks them as the kernel program does: for golden scripts
+//! and for the property that no order of events shows a dangling state.
+
+mod reader;
+
+use std::collections::BTreeMap;
+
+use mesh_common::backend::BackendIndex;
+use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::service::ServiceIndex;
+
+pub use self::reader::{Client, Outcome, Reader};
+use super::{Held, MapError, MapStore};
+use crate::compile::Limits;
+use crate::diff::MapOp;
+use crate::image::MapImage;
+
+/// Maps in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryMaps {
+    image: MapImage,
+    counters: BTreeMap<BackendIndex, BackendCounters>,
+    limits: Limits,
+    held: Held,
+}
+
+impl MemoryMaps {
+    /// Empty maps.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            image: MapImage::default(),
+            counters: BTreeMap::new(),
+            limits,
+            held: Held::default(),
+        }
+    }
+
+    /// Sets what the programs have counted.
+    pub fn count(&mut self, index: BackendIndex, counters: BackendCounters) {
+        self.counters.insert(index, counters);
+    }
+
+    /// Replaces what they hold.
+    pub fn set_image(&mut self, image: MapImage) {
+        self.image = image;
+    }
+
+    /// What they hold.
+    #[must_use]
+    pub const fn image(&self) -> &MapImage {
+        &self.image
+    }
+}
+
+impl MapStore for MemoryMaps {
+    fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
+        op.apply_to(&mut self.image);
+        Ok(())
+    }
+
+    fn read(&self) -> Result<MapImage, MapError> {
+        Ok(self.image.clone())
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn set_held(&mut self, held: Held) -> Result<(), MapError> {
+        self.held = held;
+        Ok(())
+    }
+
+    fn held(&self) -> Result<Held, MapError> {
+        Ok(self.held)
+    }
+
+    fn backend_counters(&self, index: BackendIndex) -> Result<BackendCounters, MapError> {
+        Ok(self.counters.get(&index).copied().unwrap_or_default())
+    }
+
+    fn service_counters(&self, _index: ServiceIndex) -> Result<ServiceCounters, MapError> {
+        Ok(ServiceCounters::default())
+    }
+}

@@ -1,0 +1,149 @@
+//! Who is counted: keeps the ledger in step with what the indices are used for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh_common::backend::BackendIndex;
+use mesh_common::counter::ServiceCounters;
+use mesh_common::service::ServiceIndex;
+
+use super::Reconciler;
+use super::state::account;
+use super::update::Update;
+use crate::ledger::{Account, Totals};
+use crate::maps::{MapError, MapStore};
+
+impl<M: MapStore> Reconciler<M> {
+    /// Settles what was freed when there was no time left to: its entry is free in the maps.
+    pub(super) fn settle_freed(&mut self) -> Result<(), MapError> {
+        self.stamp = self
+            .state
+            .actual
+            .backends
+            .iter()
+            .fold(self.stamp, |stamp, (_, backend)| stamp.max(backend.generation));
+        self.left = self.journal.leaving_backends().map(|(index, _)| index).collect();
+        let image = &self.state.actual;
+        let is_free = |index: &BackendIndex| !image.backends.contains_key(index);
+        let backends: Vec<_> = self.left.iter().copied().filter(is_free).collect();
+        let services = self.journal.leaving_services().map(|(index, _)| index);
+        let services = services.filter(|index| !image.services.contains_key(index)).collect();
+        self.settle(backends, services)
+    }
+
+    /// Before the first write: what is not used any more is counted as before until it is freed.
+    pub(super) fn before(&mut self, update: &Update) {
+        for (index, account) in &update.leaves {
+            self.journal.leave_backend(*index, account);
+            self.left.insert(*index);
+        }
+        for (index, name) in &update.service_leaves {
+            self.journal.leave_service(*index, name);
+        }
+        self.commit();
+    }
+
+    /// After the last write: from here on, backends are counted for their present endpoints.
+    pub(super) fn after(&mut self, update: &Update) -> Result<(), MapError> {
+        for (index, _) in &update.leaves {
+            self.state.set_member(*index, None);
+        }
+        for (index, member, before) in &update.members {
+            self.state.set_member(*index, Some(Arc::clone(member)));
+            let service = self.state.actual.backends.at(*index).service;
+            let name = self.state.held.get(&service).and_then(|holding| holding.name.clone());
+            let now = account(name, member);
+            let renamed = before.as_ref().is_some_and(|before| *before != now);
+            if self.left.remove(index) || renamed {
+                let raw = self.maps.backend_counters(*index)?;
+                self.journal.take_backend(*index, before.as_ref(), &now, raw);
+            }
+        }
+        self.after_services(update)?;
+        self.commit();
+        Ok(())
+    }
+
+    fn after_services(&mut self, update: &Update) -> Result<(), MapError> {
+        let leaving: BTreeSet<_> = self.journal.leaving_services().map(|(at, _)| at).collect();
+        for (index, before) in &update.services {
+            let name = self.state.held.get(index).and_then(|holding| holding.name.clone());
+            let Some(name) = name else { continue };
+            if let Some(before) = before {
+                self.journal.leave_service(*index, before);
+            }
+            if before.is_some() || leaving.contains(index) {
+                let raw = self.maps.service_counters(*index)?;
+                self.journal.take_service(*index, &name, raw);
+            }
+        }
+        Ok(())
+    }
+
+    /// After entries have been freed and no program counts there any more.
+    pub(super) fn settle(
+        &mut self,
+        backends: impl IntoIterator<Item = BackendIndex>,
+        services: BTreeSet<ServiceIndex>,
+    ) -> Result<(), MapError> {
+        for index in backends {
+            let raw = self.maps.backend_counters(index)?;
+            self.journal.settle_backend(index, raw);
+            self.left.remove(&index);
+            self.state.set_member(index, None);
+        }
+        for index in services {
+            let raw = self.maps.service_counters(index)?;
+            self.journal.settle_service(index, raw);
+        }
+        self.commit();
+        Ok(())
+    }
+
+    /// The ledger goes on in memory where it cannot be written.
+    fn commit(&mut self) {
+        if let Err(error) = self.journal.commit() {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Counters of all connections since the maps were made, by who is counted.
+    pub fn totals(&self) -> Result<Totals, MapError> {
+        let mut totals = self.journal.settled().clone();
+        let image = &self.state.actual;
+        let counters = self.maps.all_backend_counters(image.backends.end())?;
+        let leaving: BTreeMap<_, _> = self.journal.leaving_backends().collect();
+        for (index, raw) in (0..).map(|index| BackendIndex { index }).zip(counters) {
+            if image.backends.contains_key(&index) {
+                let left = leaving.get(&index).map(|account| (*account).clone());
+                let account = left.or_else(|| self.state.account(index)).unwrap_or_default();
+                let total = totals.entry(account).or_default();
+                *total = total.plus(self.journal.counted(index, raw));
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Connections that no backend could take, since the maps were made.
+    pub fn without_backend(&self) -> Result<BTreeMap<Account, ServiceCounters>, MapError> {
+        let mut totals = self.journal.settled_services().clone();
+        let image = &self.state.actual;
+        let counters = self.maps.all_service_counters(image.services.end())?;
+        let leaving: BTreeMap<_, _> = self.journal.leaving_services().collect();
+        for (index, raw) in (0..).map(|index| ServiceIndex { index }).zip(counters) {
+            if image.services.contains_key(&index) {
+                let held = || self.state.held.get(&index)?.name.clone();
+                let name = leaving.get(&index).map(|name| (*name).clone()).or_else(held);
+                let account = name.map(Account::of_service).unwrap_or_default();
+                let total = totals.entry(account).or_default();
+                *total = total.plus(self.journal.counted_service(index, raw));
+            }
+        }
+        Ok(totals)
+    }
+
+    /// The ledger.
+    pub const fn journal(&self) -> &crate::ledger::Journal {
+        &self.journal
+    }
+}

@@ -1,0 +1,224 @@
+//! What the control plane said, mirrored: the validated objects, grouped by service, so that a
+//! change leads straight to what it touches.
+
+mod group;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use mesh_api::model::{
+    Endpoint, Kind, Label, Object, ObjectName, ObjectRef, Service, ServiceConfig,
+};
+
+pub use self::group::{Group, GroupId, Level, Member};
+
+/// One change of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Create or replace.
+    Put(Object),
+    /// Remove; nothing happens where it does not exist.
+    Remove(ObjectRef),
+}
+
+/// Where this node is. What is unknown is near to nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLocality {
+    /// Its name, as endpoints spell it.
+    pub node: Option<Label>,
+    /// Its region.
+    pub region: Option<Label>,
+    /// Its zone.
+    pub zone: Option<Label>,
+}
+
+/// All objects the node knows.
+#[derive(Debug, Default)]
+pub struct World {
+    here: NodeLocality,
+    /// By [`GroupId`]; `None` where the id is free.
+    groups: Vec<Option<Group>>,
+    free: Vec<GroupId>,
+    ids: HashMap<ObjectName, GroupId>,
+    /// The group of each endpoint.
+    owners: HashMap<ObjectName, GroupId>,
+    /// What has to be compiled again.
+    changed: BTreeSet<GroupId>,
+}
+
+impl World {
+    /// An empty world, seen from a node.
+    #[must_use]
+    pub fn new(here: NodeLocality) -> Self {
+        Self { here, ..Self::default() }
+    }
+
+    /// Applies one change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Put(Object::Service(service)) => {
+                let id = self.group_for(&service.name.clone());
+                self.set_service(id, Some(service));
+            }
+            Change::Put(Object::Endpoint(endpoint)) => self.put_endpoint(endpoint),
+            Change::Put(Object::ServiceConfig(config)) => {
+                let id = self.group_for(&config.name);
+                self.set_config(id, Some(config));
+            }
+            Change::Remove(ObjectRef { kind, name }) => match kind {
+                Kind::Endpoint => {
+                    if let Some(id) = self.owners.remove(&name) {
+                        self.remove_member(id, &name);
+                    }
+                }
+                Kind::Service => {
+                    if let Some(id) = self.find(&name) {
+                        self.set_service(id, None);
+                    }
+                }
+                Kind::ServiceConfig => {
+                    if let Some(id) = self.find(&name) {
+                        self.set_config(id, None);
+                    }
+                }
+            },
+        }
+    }
+
+    fn set_service(&mut self, id: GroupId, service: Option<Service>) {
+        let Some(group) = self.group_mut(id) else { return };
+        let service = service.map(|mut service| {
+            service.labels.clear();
+            service.name = group.name.clone();
+            Box::new(service)
+        });
+        if group.service != service {
+            group.service = service;
+            self.touch(id);
+        }
+    }
+
+    fn set_config(&mut self, id: GroupId, config: Option<ServiceConfig>) {
+        let Some(group) = self.group_mut(id) else { return };
+        let config = config.map(|mut config| {
+            config.labels.clear();
+            config.name = group.name.clone();
+            Box::new(config)
+        });
+        if group.config == config {
+            return;
+        }
+        let (old, new) = (std::mem::replace(&mut group.config, config.clone()), config);
+        // The new ones first, so that a group which both name stays.
+        for name in other_services(new.as_deref()) {
+            let other = self.group_for(&name);
+            if let Some(group) = self.group_mut(other)
+                && !group.dependents.contains(&id)
+            {
+                group.dependents.push(id);
+            }
+        }
+        for name in other_services(old.as_deref()) {
+            if !other_services(new.as_deref()).any(|other| other == name)
+                && let Some(other) = self.find(&name)
+                && let Some(group) = self.group_mut(other)
+            {
+                group.dependents.retain(|dependent| *dependent != id);
+                self.changed.insert(other);
+            }
+        }
+        self.changed.insert(id);
+    }
+
+    fn put_endpoint(&mut self, endpoint: Endpoint) {
+        let id = self.group_for(&endpoint.service);
+        if let Some(before) = self.owners.insert(endpoint.name.clone(), id)
+            && before != id
+        {
+            self.remove_member(before, &endpoint.name);
+        }
+        let level = Level::of(&self.here, &endpoint);
+        if let Some(group) = self.group_mut(id)
+            && group.put(endpoint, level)
+        {
+            self.touch(id);
+        }
+    }
+
+    fn remove_member(&mut self, id: GroupId, name: &ObjectName) {
+        if let Some(group) = self.group_mut(id)
+            && group.remove(&name.name)
+        {
+            self.touch(id);
+        }
+    }
+
+    /// Marks a group, and those whose traffic rules name it.
+    fn touch(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get(id.place()).and_then(Option::as_ref) {
+            self.changed.extend(&group.dependents);
+        }
+        self.changed.insert(id);
+    }
+
+    /// What has changed since the last time this was asked. Empty groups go.
+    pub fn take_changed(&mut self) -> Vec<GroupId> {
+        let changed: Vec<GroupId> = std::mem::take(&mut self.changed).into_iter().collect();
+        for id in &changed {
+            let Some(group) = self.groups.get_mut(id.place()) else { continue };
+            if let Some(name) = group.take_if(|group| group.is_empty()).map(|group| group.name) {
+                self.ids.remove(&name);
+                self.free.push(*id);
+            }
+        }
+        changed
+    }
+
+    /// Every group.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        let numbered = (0..).map(GroupId::new).zip(&self.groups);
+        numbered.filter_map(|(id, group)| group.as_ref().map(|group| (id, group)))
+    }
+
+    /// A group.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id.place())?.as_ref()
+    }
+
+    /// The group of a service.
+    #[must_use]
+    pub fn find(&self, service: &ObjectName) -> Option<GroupId> {
+        self.ids.get(service).copied()
+    }
+
+    fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(id.place())?.as_mut()
+    }
+
+    fn group_for(&mut self, service: &ObjectName) -> GroupId {
+        if let Some(id) = self.ids.get(service) {
+            return *id;
+        }
+        let group = Some(Group::new(service.clone()));
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => GroupId::new(u32::try_from(self.groups.len()).unwrap_or(u32::MAX)),
+        };
+        match self.groups.get_mut(id.place()) {
+            Some(place) => *place = group,
+            None => self.groups.push(group),
+        }
+        self.ids.insert(service.clone(), id);
+        id
+    }
+}
+
+/// Services other than its own that a configuration sends connections to.
+fn other_services(config: Option<&ServiceConfig>) -> impl Iterator<Item = ObjectName> {
+    config.into_iter().flat_map(|config| {
+        let services = config.traffic_rules.iter().map(|rule| &rule.destination.service);
+        services.filter(|service| **service != config.name).cloned()
+    })
+}

@@ -158,7 +158,7 @@ impl Process {
         let text =
             self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(25)..).unwrap_or(&[]);
+        let last = lines.get(lines.len().saturating_sub(60)..).unwrap_or(&[]);
         if last.is_empty() {
             String::new()
         } else {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use mesh_agent::bpf::{load, object, uninstall};
+use mesh_agent::canary::room;
 use mesh_agent::compile::Limits;
 use mesh_agent::diff::MapOp;
 use mesh_agent::image::MapImage;
@@ -110,17 +111,19 @@ fn an_entry_beyond_the_end_is_an_error_and_harms_nothing() -> anyhow::Result<()>
     let (pins, _guard) = pinned("beyond")?;
     let mut maps = KernelMaps::open(&pins)?;
     let slot = Slot { service: ServiceIndex { index: 1 }, ..Slot::default() };
-    for index in [MANY, MANY + 1, u32::MAX] {
+    let end = MANY + room(names::SLOTS);
+    for index in [end, end + 1, u32::MAX] {
         assert!(maps.apply(&MapOp::PutSlot(index, slot)).is_err());
     }
     assert_eq!(maps.read()?, MapImage::default());
 
     // One frontend more than there is room for: those before it are there.
+    let most = MANY + room(names::FRONTENDS);
     let frontend = Frontend { service: ServiceIndex { index: 1 } };
-    let puts: Vec<_> = (0..=MANY).map(|n| MapOp::PutFrontend(key(n), frontend)).collect();
+    let puts: Vec<_> = (0..=most).map(|n| MapOp::PutFrontend(key(n), frontend)).collect();
     let error = maps.apply_all(&puts).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("--max-services"), "{error}");
-    assert_eq!(maps.read()?.frontends.len(), usize::try_from(MANY)?);
+    assert_eq!(maps.read()?.frontends.len(), usize::try_from(most)?);
     Ok(())
 }
 
@@ -142,7 +145,7 @@ fn counters_of_many_are_those_of_each() -> anyhow::Result<()> {
         count(&load::map_path(&pins, names::SERVICE_COUNTERS), index)?;
     }
     let all = maps.all_service_counters(u32::MAX)?;
-    assert_eq!(all.len(), usize::try_from(MANY + 1)?);
+    assert_eq!(all.len(), usize::try_from(MANY + 1 + room(names::SERVICE_COUNTERS))?);
     for (index, counters) in (0..).zip(&all) {
         assert_eq!(*counters, maps.service_counters(ServiceIndex { index })?);
     }

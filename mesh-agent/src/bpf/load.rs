@@ -105,7 +105,6 @@ pub fn load(
 ) -> Result<Loaded, LoadError> {
     dirs::recover(pin_path)?;
     check_abi(pin_path)?;
-    let limits = canary::with_room(limits);
     for directory in [names::MAPS_DIR, names::LINKS_DIR] {
         make(&pin_path.join(directory))?;
     }
@@ -115,11 +114,14 @@ pub fn load(
         return load_with(object, pin_path, &present, &Sizes::new(), access_log);
     }
     let pinned = layout::pinned(&present)?;
-    let mut sizes = sizes(limits, tables);
+    let mut wanted = sizes(limits, tables);
+    let sizes = with_room(&wanted);
     if layout::plan(&pinned, &layout::declared(object, &sizes)?)?.is_none() {
         return load_with(object, pin_path, &present, &sizes, access_log);
     }
-    let warnings = layout::fit(&mut sizes, &layout::used(&present)?);
+    // What users have must fit into what they may have: the canary's room stays its own.
+    let warnings = layout::fit(&mut wanted, &layout::used(&present)?);
+    let sizes = with_room(&wanted);
     let Some(plan) = layout::plan(&pinned, &layout::declared(object, &sizes)?)? else {
         let loaded = load_with(object, pin_path, &present, &sizes, access_log)?;
         return Ok(Loaded { warnings, ..loaded });
@@ -135,7 +137,7 @@ pub fn load(
     Ok(Loaded { warnings, replaced: plan.replaced, ..loaded })
 }
 
-/// The sizes that the flags say.
+/// What users may have, as the flags say.
 fn sizes(limits: Limits, tables: Tables) -> Sizes {
     Sizes::from([
         (names::FRONTENDS, limits.frontends),
@@ -150,6 +152,11 @@ fn sizes(limits: Limits, tables: Tables) -> Sizes {
         (names::CGROUPS, tables.cgroups),
         (names::NAMESPACES, tables.namespaces),
     ])
+}
+
+/// The same, and the canary's entries.
+fn with_room(sizes: &Sizes) -> Sizes {
+    sizes.iter().map(|(map, size)| (*map, size.saturating_add(canary::room(map)))).collect()
 }
 
 /// Loads with the maps in a directory; those that are not there are made.

@@ -7,6 +7,7 @@ use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::canary;
 use mesh_common::frontend::FrontendKey;
+use mesh_common::names;
 use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 
@@ -17,14 +18,17 @@ use crate::image::MapImage;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Sizes of maps that hold what users may have, and the canary.
+/// How many entries of a map the canary needs, beside those that users may have.
 #[must_use]
-pub const fn with_room(limits: Limits) -> Limits {
-    Limits {
-        frontends: limits.frontends + canary::SERVICES,
-        services: limits.services + canary::SERVICES,
-        slots: limits.slots + canary::BACKENDS,
-        backends: limits.backends + canary::BACKENDS,
+pub fn room(map: &str) -> u32 {
+    match map {
+        names::FRONTENDS | names::SERVICES | names::SERVICE_STATE | names::SERVICE_COUNTERS => {
+            canary::SERVICES
+        }
+        names::SLOTS | names::BACKENDS | names::BACKEND_STATE | names::BACKEND_COUNTERS => {
+            canary::BACKENDS
+        }
+        _ => 0,
     }
 }
 

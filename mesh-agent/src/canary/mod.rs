@@ -20,7 +20,7 @@ pub mod verdict;
 
 use serde::{Deserialize, Serialize};
 
-pub use image::{image, ports_in, strip, with_room, without_room};
+pub use image::{image, ports_in, room, strip, without_room};
 pub use listen::{Listeners, PortPair, Ports};
 pub use trial::{Trial, TrialError};
 

@@ -24,7 +24,7 @@ fn failed(map: &'static str) -> impl Fn(io::Error) -> LayoutError {
     move |source| LayoutError::Fill { map, source }
 }
 
-/// How large the maps in a directory have to be to hold what they hold where it is. In a hash,
+/// How large the maps in a directory have to be to hold what users have where it is. In a hash,
 /// nothing has a place, so the number of entries counts.
 pub(in crate::bpf) fn used(directory: &Path) -> Result<Sizes, LayoutError> {
     fn end<V: Owned>(
@@ -46,8 +46,12 @@ pub(in crate::bpf) fn used(directory: &Path) -> Result<Sizes, LayoutError> {
         Ok(number)
     }
     let own = canaries(directory)?;
+    let mut frontends = 0;
+    each(directory, names::FRONTENDS, |_: FrontendKey, frontend: Frontend| {
+        frontends += u32::from(!own.contains(&frontend.service));
+    })?;
     Ok(Sizes::from([
-        (names::FRONTENDS, number::<FrontendKey, Frontend>(directory, names::FRONTENDS)?),
+        (names::FRONTENDS, frontends),
         (names::SERVICES, end::<ServiceHead>(directory, names::SERVICES, &own)?),
         (names::SLOTS, end::<Slot>(directory, names::SLOTS, &own)?),
         (names::BACKENDS, end::<Backend>(directory, names::BACKENDS, &own)?),

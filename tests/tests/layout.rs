@@ -26,7 +26,11 @@ const LARGE: [&str; 6] = ["--max-services", "256", "--max-backends", "1024", "--
 const LARGE_LIMITS: Limits = Limits { frontends: 512, services: 256, slots: 4096, backends: 1024 };
 
 /// Sizes of the maps of verdicts, as they are without flags.
-const ENROL: (u32, u32) = (limits::MAX_CGROUPS, limits::MAX_NAMESPACES);
+const TABLES: load::Tables = load::Tables {
+    affinity: limits::MAX_AFFINITY,
+    cgroups: limits::MAX_CGROUPS,
+    namespaces: limits::MAX_NAMESPACES,
+};
 
 /// A testbed with traffic to two backends.
 fn busy(what: &str) -> anyhow::Result<(Testbed, mesh_tests::backend::Backends, Traffic)> {
@@ -151,7 +155,7 @@ impl<'a> Start<'a> {
     /// New maps are filled and in their place; no program uses them.
     fn replaced(bed: &'a Testbed) -> anyhow::Result<Self> {
         let object = object::object(None)?;
-        let loaded = load::load(&object, bed.node.pins(), LARGE_LIMITS, ENROL, false)?;
+        let loaded = load::load(&object, bed.node.pins(), LARGE_LIMITS, TABLES, false)?;
         assert!(loaded.replaced.contains(&names::BACKENDS), "{:?}", loaded.replaced);
         Ok(Self { bed, loaded })
     }

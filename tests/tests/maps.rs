@@ -27,13 +27,15 @@ const MANY: u32 = 2_500;
 const LIMITS: Limits =
     Limits { frontends: MANY, services: MANY + 1, slots: MANY, backends: MANY + 1 };
 
+const TABLES: load::Tables = load::Tables { affinity: 16, cgroups: 16, namespaces: 16 };
+
 /// Pinned maps that no program uses; dropping the guard removes them.
 fn pinned(what: &str) -> anyhow::Result<(PathBuf, Guard)> {
     require::kernel()?;
     let pins = PathBuf::from(BPFFS).join(unique(what));
     let undo = pins.clone();
     let guard = cleanup::on_exit(move || drop(uninstall::uninstall(&undo)));
-    drop(load::load(&object::object(None)?, &pins, LIMITS, (16, 16), false)?);
+    drop(load::load(&object::object(None)?, &pins, LIMITS, TABLES, false)?);
     Ok((pins, guard))
 }
 
@@ -145,12 +147,13 @@ fn counters_of_many_are_those_of_each() -> anyhow::Result<()> {
         count(&load::map_path(&pins, names::SERVICE_COUNTERS), index)?;
     }
     let all = maps.all_service_counters(u32::MAX)?;
-    assert_eq!(all.len(), usize::try_from(MANY + 1 + room(names::SERVICE_COUNTERS))?);
+    let end = MANY + 1 + room(names::SERVICE_COUNTERS);
+    assert_eq!(all.len(), usize::try_from(end)?);
     for (index, counters) in (0..).zip(&all) {
         assert_eq!(*counters, maps.service_counters(ServiceIndex { index })?);
     }
     assert!(all.get(1_024).is_some_and(|counters| counters.refused >= 3));
     assert_eq!(maps.all_service_counters(2)?.len(), 2);
-    assert!(maps.service_counters(ServiceIndex { index: MANY + 1 }).is_err());
+    assert!(maps.service_counters(ServiceIndex { index: end }).is_err());
     Ok(())
 }

@@ -317,7 +317,7 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
     // The canary's refusals are nobody's connections.
     let mut own = ServiceCounters::default();
     for index in reconciler.canary().services.keys() {
-        own = own.plus(maps.service_counters(index)?);
+        own = own.plus(journal.counted_service(index, maps.service_counters(index)?));
     }
     let reason = |(reason, name, raw)| {
         let count = journal.counted_reason(reason, raw).count;

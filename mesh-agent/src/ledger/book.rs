@@ -106,6 +106,12 @@ impl<C: Count> Book<C> {
         }
     }
 
+    /// Counts this much of an index for nobody.
+    pub fn skip(&mut self, index: u32, count: &C) {
+        let mark = self.marks.get(&index).copied().unwrap_or_default();
+        self.mark(index, mark.and(count));
+    }
+
     /// Steps that make this book out of an empty one.
     pub fn steps(&self) -> impl Iterator<Item = Step<C>> {
         let totals =

@@ -15,6 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::reason::Reason;
 
 pub use self::account::Account;
 pub use self::book::{Book, Step};
@@ -47,6 +48,8 @@ pub struct Last {
     pub services: Vec<ServiceCounters>,
     /// Of `reasons`.
     pub reasons: Vec<ReasonCount>,
+    /// Of the agent's own services, whose indices are not among `services`.
+    pub own: ServiceCounters,
 }
 
 /// A change of the ledger.
@@ -91,6 +94,7 @@ impl Ledger {
         let known = &self.sources;
         let earlier = earlier.filter(|(sources, _)| sources.boot == known.boot);
         let same = known.boot == present.boot;
+        let mut own = 0;
         if !same || known.backends != present.backends {
             let last = earlier.filter(|(sources, _)| sources.backends == known.backends);
             self.backends.go_over(last.map(|(_, last)| last.backends.as_slice()));
@@ -98,11 +102,14 @@ impl Ledger {
         if !same || known.services != present.services {
             let last = earlier.filter(|(sources, _)| sources.services == known.services);
             self.services.go_over(last.map(|(_, last)| last.services.as_slice()));
+            own = last.map_or(0, |(_, last)| last.own.refused);
         }
         if !same || known.reasons != present.reasons {
             let last = earlier.filter(|(sources, _)| sources.reasons == known.reasons);
             self.reasons.go_over(last.map(|(_, last)| last.reasons.as_slice()));
         }
+        // They are subtracted from the reasons as long as they can be read; now they cannot.
+        self.reasons.skip(Reason::NO_BACKEND_REFUSED.code, &ReasonCount { count: own });
         self.sources = present.clone();
     }
 

@@ -241,6 +241,13 @@ fn services_and_reasons_are_carried_as_well() {
     assert_eq!(journal.counted_service(index, refused(1)), refused(5));
     let reason = Reason::NOT_A_SERVICE;
     assert_eq!(journal.counted_reason(reason, ReasonCount { count: 2 }).count, 5);
+
+    // Only the services' maps are others, and four refusals there were the agent's own.
+    let present = Sources { services: 3, ..sources(2) };
+    let last = Last { own: refused(4), ..Last::default() };
+    let journal = Journal::open(directory.path(), &present, Some((&sources(2), &last))).unwrap();
+    let reason = Reason::NO_BACKEND_REFUSED;
+    assert_eq!(journal.counted_reason(reason, ReasonCount { count: 10 }).count, 6);
 }
 
 #[test]

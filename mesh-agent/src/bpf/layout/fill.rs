@@ -237,5 +237,22 @@ pub(super) fn last(directory: &Path) -> Result<(Sources, Last), LayoutError> {
     let (reason_id, reasons) = counted::<ReasonCount>(directory, names::REASONS)?;
     let boot = boot().map_err(failed(names::REASONS))?;
     let sources = Sources { boot, backends: backend_id, services: service_id, reasons: reason_id };
-    Ok((sources, Last { backends, services, reasons }))
+    let mut last = Last { backends, services, reasons, own: ServiceCounters::default() };
+    // The indices of the canary are somebody else's in larger maps.
+    let own = canaries(directory)?;
+    for index in &own {
+        last.own = last.own.and(&take(&mut last.services, index.index));
+    }
+    each(directory, names::BACKENDS, |index: u32, backend: Backend| {
+        if own.contains(&backend.service) {
+            take(&mut last.backends, index);
+        }
+    })?;
+    Ok((sources, last))
+}
+
+/// What an index has counted, which becomes 0.
+fn take<C: Default>(counters: &mut [C], index: u32) -> C {
+    let at = usize::try_from(index).ok().and_then(|at| counters.get_mut(at));
+    at.map(std::mem::take).unwrap_or_default()
 }

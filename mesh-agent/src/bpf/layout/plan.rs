@@ -119,8 +119,8 @@ pub(in crate::bpf) fn fit(sizes: &mut Sizes, used: &Sizes) -> Vec<String> {
         let Some(used) = used.get(leader).filter(|used| **used > *size) else { continue };
         if leader == *map {
             warnings.push(format!(
-                "{flag} gives the map {map} {size} entries, but what it holds takes {used}: it \
-                 keeps {used} until less is installed and the agent starts again"
+                "{flag} is too low for what the map {map} holds: it keeps {used} entries instead of \
+                 {size} until less is installed and the agent starts again"
             ));
         }
         *size = *used;

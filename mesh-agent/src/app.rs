@@ -1,71 +1,40 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
-use mesh_xds::client::DeltaClient;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tonic::transport::Endpoint;
 
-use crate::bpf::check::{Machine, check_here};
 use crate::bpf::enrol::EnrolMaps;
-use crate::bpf::{attach, layout, load, object, tombstone};
 use crate::canary::{self, Listeners, Trial};
 use crate::config::RunArgs;
-use crate::enrol;
-use crate::enrol::agent::{Enrolment, Fresh, Outputs, Settings};
-use crate::enrol::namespaces::Lister;
-use crate::enrol::scan::Base;
-use crate::enrol::verdicts::{Room, Verdicts};
+use crate::enrol::agent::Fresh;
+use crate::enrol::verdicts::Verdicts;
 use crate::events::ring;
 use crate::http::{Context, router};
 use crate::keeper::{Keeper, Next, Trust};
-use crate::ledger::Journal;
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::reconcile::Reconciler;
+use crate::sockets;
+pub use crate::start::{Checked, check};
+use crate::start::{attach_first, enrolment, load_programs, only_one, restore, take_over};
+use crate::upkeep::Upkeep;
 use crate::worker::{Worker, stamp};
 use crate::workload;
 use crate::workload::report::Reporter;
-use crate::world::NodeLocality;
-use crate::xds::batch::kind_of;
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
 use crate::xds::saver;
 
 /// How often the agent looks whether its programs are still attached and run.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What `run` needs, found good.
-#[derive(Debug)]
-pub struct Checked {
-    /// Where programs are attached.
-    pub cgroup: PathBuf,
-    /// Name of the node.
-    pub node: String,
-    /// Where the control plane is.
-    pub endpoint: Endpoint,
-    /// The eBPF object.
-    pub object: Vec<u8>,
-}
-
-/// Checks everything that can be checked without changing anything.
-pub fn check(args: &RunArgs) -> Result<Checked> {
-    Ok(Checked {
-        cgroup: check_here(args.cgroup.as_deref(), &args.pin_path)?,
-        node: node_name(args.node.clone())?,
-        endpoint: endpoint(&args.control)?,
-        object: object::object(args.bpf_object.as_deref())?,
-    })
-}
 
 /// Runs until SIGTERM or SIGINT. What is attached and pinned stays.
 pub async fn run(args: RunArgs) -> Result<()> {
@@ -76,7 +45,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
 
     let _only_one = only_one(&args.pin_path)?;
     let mut loaded = load_programs(&object, &args)?;
-    let mut reconciler = take_over(&mut loaded, &cgroup, &args)?;
+    let mut reconciler = take_over(&mut loaded, &cgroup, &args, &node)?;
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
     let commit = last_good.held()?.commit;
@@ -88,14 +57,16 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let listeners = listen(&mut reconciler).await?;
     attach_first(&mut loaded, &cgroup, &args.pin_path)?;
 
+    let (lists, removed) = mpsc::channel();
+    let (ended, ended_watch) = watch::channel(sockets::Totals::default());
+    let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch)?;
     let (worker, inbox) = Worker::new();
-    let thread = thread::Builder::new()
-        .name("maps".to_owned())
-        .spawn({
-            let pin_path = args.pin_path.clone();
-            move || inbox.work(reconciler, enrol_maps, pin_path)
-        })
-        .context("cannot start the thread for the maps")?;
+    let pin_path = args.pin_path.clone();
+    let maps = move || inbox.work(reconciler, enrol_maps, upkeep, pin_path);
+    let pin_path = args.pin_path.clone();
+    let follow = move || sockets::follower::run(&pin_path, &removed, &ended);
+    // In the order in which one ends when the one before has.
+    let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = Reporter {
         endpoint: endpoint.clone(),
@@ -108,10 +79,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         inventory: enrolled.inventory,
     });
     let (save, to_save) = mpsc::channel();
-    let saver = thread::Builder::new()
-        .name("last-good".to_owned())
-        .spawn(move || saver::run(&last_good, &to_save))
-        .context("cannot start the thread for the last good state")?;
+    threads.push(start("last-good", move || saver::run(&last_good, &to_save))?);
     let client = Client { endpoint, machine, commit, worker: worker.clone(), line, save };
     let (trust, trust_watch) = watch::channel(Trust::default());
     let context = Context {
@@ -152,16 +120,24 @@ pub async fn run(args: RunArgs) -> Result<()> {
     tracing::info!("ending; what is attached and pinned stays and serves on");
     tasks.shutdown().await;
     worker.stop();
-    if thread.join().is_err() {
-        bail!("the thread for the maps has panicked");
-    }
-    if saver.join().is_err() {
-        bail!("the thread for the last good state has panicked");
+    for (name, thread) in threads {
+        if thread.join().is_err() {
+            bail!("the thread {name} has panicked");
+        }
     }
     match fault {
         Some(fault) => bail!("{fault}"),
         None => Ok(()),
     }
+}
+
+/// Starts a thread.
+fn start(
+    name: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(&'static str, JoinHandle<()>)> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    Ok((name, thread.with_context(|| format!("cannot start the thread {name}"))?))
 }
 
 /// Has every change of the verdicts written.
@@ -179,74 +155,6 @@ async fn pass_on(
             }
             Some(fresh) = fresh.recv() => worker.enrol_new(fresh),
             else => return "nobody looks at the cgroups any more".to_owned(),
-        }
-    }
-}
-
-/// Looks which cgroups there are, and how the flags judge them.
-fn enrolment(args: &RunArgs, cgroup: &Path, room: Room) -> Result<(Enrolment<Lister>, Outputs)> {
-    let machine = Machine::read();
-    // Of several places where it is mounted, the one through which the cgroup is named.
-    let mounted = machine.mounts.iter().filter(|(_, kind)| kind == "cgroup2");
-    let above = mounted.map(|(path, _)| path.as_path()).filter(|path| cgroup.starts_with(path));
-    let mount = above.max_by_key(|path| path.components().count()).unwrap_or(cgroup);
-    let settings = Settings {
-        rules: args.enrol.rules(),
-        base: Base::new(mount, cgroup)?,
-        room,
-        names: PathBuf::from(enrol::namespaces::NAMES),
-    };
-    Ok(Enrolment::start(settings, Lister::default())?)
-}
-
-/// Loads the programs with the maps that they and the flags ask for.
-fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
-    let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), args.access_log)?;
-    for (program, instructions) in &loaded.verified {
-        tracing::info!(program, instructions, "verified");
-    }
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(loaded)
-}
-
-/// Opens the maps and whose counters they hold. Where the maps are new ones of another layout, the
-/// programs go over to them first: then what the old ones counted is final.
-fn take_over(
-    loaded: &mut load::Loaded,
-    cgroup: &Path,
-    args: &RunArgs,
-) -> Result<Reconciler<KernelMaps>> {
-    let maps = KernelMaps::open(&args.pin_path)?;
-    if layout::is_under_way(&args.pin_path) {
-        tracing::info!(maps = ?loaded.replaced, "going over to maps of another layout");
-        attach::attach(loaded, cgroup, &args.pin_path)?;
-    }
-    let earlier = layout::finish(&args.pin_path)?;
-    let earlier = earlier.as_ref().map(|(sources, last)| (sources, last));
-    let journal = Journal::open(&args.state_dir, &maps.sources()?, earlier)?;
-    layout::remove(&args.pin_path)?;
-    Ok(Reconciler::open(maps, journal, NodeLocality::default())?)
-}
-
-/// Holds the pin path for this agent alone, as long as the file is open.
-fn only_one(pin_path: &Path) -> Result<File> {
-    fs::create_dir_all(pin_path)
-        .with_context(|| format!("cannot create {}", pin_path.display()))?;
-    let directory = File::open(pin_path)?;
-    match directory.try_lock() {
-        Ok(()) => {
-            // Whoever starts an agent wants the programs: also where an uninstall was cut short.
-            tombstone::clear(pin_path)?;
-            Ok(directory)
-        }
-        Err(TryLockError::WouldBlock) => bail!(
-            "another agent uses {}: end it first, or choose another --pin-path",
-            pin_path.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", pin_path.display()))
         }
     }
 }
@@ -272,17 +180,6 @@ async fn serve(listener: TcpListener, routes: axum::Router) -> String {
     }
 }
 
-/// Attaches the programs, or puts them behind the links that are there.
-fn attach_first(loaded: &mut load::Loaded, cgroup: &Path, pin_path: &Path) -> Result<()> {
-    for (program, instructions) in &loaded.verified {
-        tracing::info!(program, instructions, "verified");
-    }
-    for (program, outcome) in attach::attach(loaded, cgroup, pin_path)? {
-        tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
-    }
-    Ok(())
-}
-
 /// Keeps the programs attached and tried. Ends well after an `uninstall`: who takes the programs
 /// away does not want them back.
 async fn keep(mut keeper: Keeper, trust: watch::Sender<Trust>) -> Result<()> {
@@ -306,79 +203,6 @@ async fn keep(mut keeper: Keeper, trust: watch::Sender<Trust>) -> Result<()> {
             }
         }
     }
-}
-
-/// Puts the state on disk into the world and, unless the maps hold something else, into the
-/// maps. The control plane then sends only what has changed since.
-fn restore(
-    reconciler: &mut Reconciler<KernelMaps>,
-    last_good: &LastGood,
-    nothing_known: DeltaClient,
-) -> Result<DeltaClient> {
-    let on_disk = last_good.held()?;
-    if on_disk.commit == 0 {
-        return Ok(nothing_known);
-    }
-    let mut machine = nothing_known.clone();
-    let mut changes = Vec::new();
-    let mut invalid = None;
-    last_good.each(|type_url, name, version, body| {
-        machine.restore([(type_url, name, version)]);
-        let Some(kind) = kind_of(type_url) else { return };
-        match mesh_api::convert::from_resource(kind, name, body) {
-            Ok(object) => changes.push(crate::world::Change::Put(object)),
-            Err(error) => invalid = Some(error),
-        }
-    })?;
-    if let Some(error) = invalid {
-        // Without it the copy is not what its versions promise.
-        tracing::warn!("the last good state is not used: {error}");
-        last_good.clear()?;
-        return Ok(nothing_known);
-    }
-    reconciler.change(changes);
-    let held = reconciler.maps().held()?;
-    if held.commit > on_disk.commit {
-        tracing::info!(
-            held = held.revision,
-            on_disk = on_disk.revision,
-            "the maps are newer than the copy on disk and stay until the control plane answers"
-        );
-    } else {
-        let writes = reconciler.install(stamp())?.writes;
-        reconciler.set_held(on_disk)?;
-        tracing::info!(revision = on_disk.revision, writes, "restored the last good state");
-    }
-    Ok(machine)
-}
-
-fn node_name(given: Option<String>) -> Result<String> {
-    let name = match given {
-        Some(name) => name,
-        None => fs::read_to_string("/proc/sys/kernel/hostname")
-            .context("cannot read the host's name: pass --node NAME")?
-            .trim()
-            .to_owned(),
-    };
-    if let Err(error) = name.parse::<mesh_api::model::Label>() {
-        bail!("{name:?} cannot be the name of a node: {error}; pass --node NAME");
-    }
-    Ok(name)
-}
-
-fn endpoint(control: &str) -> Result<Endpoint> {
-    let endpoint = Endpoint::from_shared(control.to_owned())
-        .ok()
-        .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"));
-    let Some(endpoint) = endpoint else {
-        bail!("{control:?} is not the address of a control plane: write it as http://HOST:PORT");
-    };
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true))
 }
 
 /// Uniform in [0, 1), to spread reconnecting agents out.

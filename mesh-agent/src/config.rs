@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh_api::model::Label;
 use mesh_common::{limits, names};
 
 use crate::bpf::load::Tables;
@@ -53,6 +54,12 @@ pub struct RunArgs {
     /// Name of this node; the host's name if not given
     #[arg(long, env = "NODE_NAME")]
     pub node: Option<String>,
+    /// Region that the node is in, for services that prefer what is near
+    #[arg(long, env = "MESH_REGION", value_name = "NAME")]
+    pub region: Option<Label>,
+    /// Zone that the node is in
+    #[arg(long, env = "MESH_ZONE", value_name = "NAME")]
+    pub zone: Option<Label>,
     /// Processes below this cgroup are in the mesh; the root of cgroup v2 if not given
     #[arg(long, env = "MESH_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,

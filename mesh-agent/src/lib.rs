@@ -26,9 +26,11 @@ pub mod maps;
 pub mod netns;
 pub mod reconcile;
 pub mod sockets;
+pub mod start;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod upkeep;
 pub mod worker;
 pub mod workload;
 pub mod world;

@@ -22,6 +22,8 @@ use crate::ledger::{Account, Totals};
 use crate::maps::kernel::{KernelMaps, conns};
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report};
+use crate::sockets;
+use crate::upkeep::Upkeep;
 use crate::world::Change;
 use crate::xds::batch::Outcome;
 
@@ -73,6 +75,8 @@ pub struct Stats {
     pub rejections: Vec<Rejection>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Sockets of removed endpoints, by what became of them.
+    pub ended: sockets::Totals,
     /// Writes to the maps since the start.
     pub writes: u64,
     /// Times the maps could not be written.
@@ -140,10 +144,17 @@ pub struct Inbox {
 
 impl Inbox {
     /// Works until told to stop, or until nobody can ask any more.
-    pub fn work(self, reconciler: Reconciler<KernelMaps>, enrol: EnrolMaps, pin_path: PathBuf) {
+    pub fn work(
+        self,
+        reconciler: Reconciler<KernelMaps>,
+        enrol: EnrolMaps,
+        upkeep: Upkeep,
+        pin_path: PathBuf,
+    ) {
         let mut maps = Maps {
             reconciler,
             enrol,
+            upkeep,
             enrol_warnings: Vec::new(),
             verdicts: None,
             pin_path,
@@ -218,6 +229,7 @@ impl Inbox {
 struct Maps {
     reconciler: Reconciler<KernelMaps>,
     enrol: EnrolMaps,
+    upkeep: Upkeep,
     enrol_warnings: Vec<String>,
     /// Verdicts that are not written yet.
     verdicts: Option<Arc<Verdicts>>,
@@ -281,6 +293,7 @@ impl Maps {
             report = Report { writes: report.writes + again.writes, ..again.clone() };
         }
         self.reconciler.set_held(held)?;
+        self.upkeep.tell(&self.reconciler);
         self.failed = None;
         self.writes += u64::try_from(report.writes).unwrap_or(u64::MAX);
         Ok(report)
@@ -296,7 +309,11 @@ impl Maps {
             return self.install(held).map(|_| true);
         }
         let rejected = self.reconciler.report().rejections.len();
-        if self.reconciler.retire(self.started.elapsed())? == 0 || rejected == 0 {
+        let now = self.started.elapsed();
+        self.upkeep.sweep(&self.reconciler, now)?;
+        let freed = self.reconciler.retire(now)?;
+        self.upkeep.tell(&self.reconciler);
+        if freed == 0 || rejected == 0 {
             return Ok(false);
         }
         Ok(self.reconciler.install(stamp())?.rejections.len() < rejected)
@@ -327,6 +344,7 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
     let report = reconciler.report();
     let mut usage = usage(reconciler, maps.limits());
     usage.extend(state.enrol.usage());
+    usage.push(state.upkeep.usage());
     usage.push((names::CONNS, conns::used(&state.pin_path)?, u64::from(limits::CONNS)));
     Ok(Stats {
         totals: reconciler.totals()?,
@@ -335,6 +353,7 @@ fn stats(state: &Maps) -> Result<Stats, MapError> {
         usage,
         rejections: report.rejections.clone(),
         warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
+        ended: state.upkeep.ended(),
         writes: state.writes,
         failures: state.failures,
     })

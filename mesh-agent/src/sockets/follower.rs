@@ -24,7 +24,13 @@ pub fn run(pin_path: &Path, lists: &Receiver<Vec<Removal>>, totals: &watch::Send
             None => lists.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
         };
         match list {
-            Ok(list) => removed = list,
+            Ok(list) => {
+                removed = list;
+                // Who chose a backend before it was marked has noted it by then.
+                if let Err(error) = crate::bpf::grace() {
+                    tracing::warn!("cannot wait for programs that run: {error}");
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -1,0 +1,215 @@
+//! What happens before anything runs: checks, taking over what is pinned and on disk, attaching.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use mesh_xds::client::DeltaClient;
+use tonic::transport::Endpoint;
+
+use crate::bpf::check::{Machine, check_here};
+use crate::bpf::{attach, layout, load, object, tombstone};
+use crate::config::RunArgs;
+use crate::enrol;
+use crate::enrol::agent::{Enrolment, Outputs, Settings};
+use crate::enrol::namespaces::Lister;
+use crate::enrol::scan::Base;
+use crate::enrol::verdicts::Room;
+use crate::ledger::Journal;
+use crate::maps::MapStore as _;
+use crate::maps::kernel::KernelMaps;
+use crate::reconcile::Reconciler;
+use crate::worker::stamp;
+use crate::world::NodeLocality;
+use crate::xds::batch::kind_of;
+use crate::xds::last_good::LastGood;
+
+/// What `run` needs, found good.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where programs are attached.
+    pub cgroup: PathBuf,
+    /// Name of the node.
+    pub node: String,
+    /// Where the control plane is.
+    pub endpoint: Endpoint,
+    /// The eBPF object.
+    pub object: Vec<u8>,
+}
+
+/// Checks everything that can be checked without changing anything.
+pub fn check(args: &RunArgs) -> Result<Checked> {
+    Ok(Checked {
+        cgroup: check_here(args.cgroup.as_deref(), &args.pin_path)?,
+        node: node_name(args.node.clone())?,
+        endpoint: endpoint(&args.control)?,
+        object: object::object(args.bpf_object.as_deref())?,
+    })
+}
+
+/// Looks which cgroups there are, and how the flags judge them.
+pub(crate) fn enrolment(
+    args: &RunArgs,
+    cgroup: &Path,
+    room: Room,
+) -> Result<(Enrolment<Lister>, Outputs)> {
+    let machine = Machine::read();
+    // Of several places where it is mounted, the one through which the cgroup is named.
+    let mounted = machine.mounts.iter().filter(|(_, kind)| kind == "cgroup2");
+    let above = mounted.map(|(path, _)| path.as_path()).filter(|path| cgroup.starts_with(path));
+    let mount = above.max_by_key(|path| path.components().count()).unwrap_or(cgroup);
+    let settings = Settings {
+        rules: args.enrol.rules(),
+        base: Base::new(mount, cgroup)?,
+        room,
+        names: PathBuf::from(enrol::namespaces::NAMES),
+    };
+    Ok(Enrolment::start(settings, Lister::default())?)
+}
+
+/// Loads the programs with the maps that they and the flags ask for.
+pub(crate) fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
+    let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), args.access_log)?;
+    for (program, instructions) in &loaded.verified {
+        tracing::info!(program, instructions, "verified");
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Opens the maps and whose counters they hold. Where the maps are new ones of another layout, the
+/// programs go over to them first: then what the old ones counted is final.
+pub(crate) fn take_over(
+    loaded: &mut load::Loaded,
+    cgroup: &Path,
+    args: &RunArgs,
+    node: &str,
+) -> Result<Reconciler<KernelMaps>> {
+    let maps = KernelMaps::open(&args.pin_path)?;
+    if layout::is_under_way(&args.pin_path) {
+        tracing::info!(maps = ?loaded.replaced, "going over to maps of another layout");
+        attach::attach(loaded, cgroup, &args.pin_path)?;
+    }
+    let earlier = layout::finish(&args.pin_path)?;
+    let earlier = earlier.as_ref().map(|(sources, last)| (sources, last));
+    let journal = Journal::open(&args.state_dir, &maps.sources()?, earlier)?;
+    layout::remove(&args.pin_path)?;
+    let here = NodeLocality {
+        node: node.parse().ok(),
+        region: args.region.clone(),
+        zone: args.zone.clone(),
+    };
+    Ok(Reconciler::open(maps, journal, here)?)
+}
+
+/// Holds the pin path for this agent alone, as long as the file is open.
+pub(crate) fn only_one(pin_path: &Path) -> Result<File> {
+    fs::create_dir_all(pin_path)
+        .with_context(|| format!("cannot create {}", pin_path.display()))?;
+    let directory = File::open(pin_path)?;
+    match directory.try_lock() {
+        Ok(()) => {
+            // Whoever starts an agent wants the programs: also where an uninstall was cut short.
+            tombstone::clear(pin_path)?;
+            Ok(directory)
+        }
+        Err(TryLockError::WouldBlock) => bail!(
+            "another agent uses {}: end it first, or choose another --pin-path",
+            pin_path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", pin_path.display()))
+        }
+    }
+}
+
+/// Attaches the programs, or puts them behind the links that are there.
+pub(crate) fn attach_first(
+    loaded: &mut load::Loaded,
+    cgroup: &Path,
+    pin_path: &Path,
+) -> Result<()> {
+    for (program, instructions) in &loaded.verified {
+        tracing::info!(program, instructions, "verified");
+    }
+    for (program, outcome) in attach::attach(loaded, cgroup, pin_path)? {
+        tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
+    }
+    Ok(())
+}
+
+/// Puts the state on disk into the world and, unless the maps hold something else, into the
+/// maps. The control plane then sends only what has changed since.
+pub(crate) fn restore(
+    reconciler: &mut Reconciler<KernelMaps>,
+    last_good: &LastGood,
+    nothing_known: DeltaClient,
+) -> Result<DeltaClient> {
+    let on_disk = last_good.held()?;
+    if on_disk.commit == 0 {
+        return Ok(nothing_known);
+    }
+    let mut machine = nothing_known.clone();
+    let mut changes = Vec::new();
+    let mut invalid = None;
+    last_good.each(|type_url, name, version, body| {
+        machine.restore([(type_url, name, version)]);
+        let Some(kind) = kind_of(type_url) else { return };
+        match mesh_api::convert::from_resource(kind, name, body) {
+            Ok(object) => changes.push(crate::world::Change::Put(object)),
+            Err(error) => invalid = Some(error),
+        }
+    })?;
+    if let Some(error) = invalid {
+        // Without it the copy is not what its versions promise.
+        tracing::warn!("the last good state is not used: {error}");
+        last_good.clear()?;
+        return Ok(nothing_known);
+    }
+    reconciler.change(changes);
+    let held = reconciler.maps().held()?;
+    if held.commit > on_disk.commit {
+        tracing::info!(
+            held = held.revision,
+            on_disk = on_disk.revision,
+            "the maps are newer than the copy on disk and stay until the control plane answers"
+        );
+    } else {
+        let writes = reconciler.install(stamp())?.writes;
+        reconciler.set_held(on_disk)?;
+        tracing::info!(revision = on_disk.revision, writes, "restored the last good state");
+    }
+    Ok(machine)
+}
+
+fn node_name(given: Option<String>) -> Result<String> {
+    let name = match given {
+        Some(name) => name,
+        None => fs::read_to_string("/proc/sys/kernel/hostname")
+            .context("cannot read the host's name: pass --node NAME")?
+            .trim()
+            .to_owned(),
+    };
+    if let Err(error) = name.parse::<mesh_api::model::Label>() {
+        bail!("{name:?} cannot be the name of a node: {error}; pass --node NAME");
+    }
+    Ok(name)
+}
+
+fn endpoint(control: &str) -> Result<Endpoint> {
+    let endpoint = Endpoint::from_shared(control.to_owned())
+        .ok()
+        .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"));
+    let Some(endpoint) = endpoint else {
+        bail!("{control:?} is not the address of a control plane: write it as http://HOST:PORT");
+    };
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true))
+}

@@ -115,9 +115,10 @@ fn connected_clients_of_a_removed_backend_reach_another() -> anyhow::Result<()> 
         millis(slowest),
         outcome.failures()
     ));
-    // ECONNABORTED of the destroyed socket, at most once a flow and removal, and nothing else.
+    // A destroyed socket has ECONNABORTED for who is reading, and no peer any more for who
+    // writes next (EDESTADDRREQ): one of them, once a flow, and nothing else.
     let failures = outcome.failures();
-    assert!(failures.keys().all(|errno| *errno == "103"), "{failures:?}");
+    assert!(failures.keys().all(|errno| ["103", "89"].contains(errno)), "{failures:?}");
     assert!(outcome.failed() <= u64::try_from(lost)?, "{failures:?}");
     Ok(())
 }

@@ -18,6 +18,9 @@ use mesh_tests::traffic::{Flows, Outcome, Plan, Traffic, probe};
 use mesh_tests::wait::eventually;
 
 const EHOSTUNREACH: i32 = 113;
+/// Maglev's tables have 65,537 entries, and both families' are there twice during a change.
+const MAGLEV: [&str; 6] =
+    ["--max-services", "128", "--max-backends", "512", "--max-slots", "300000"];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Addresses of backends named `b0`, `b1`, …, the same in every namespace.
@@ -49,6 +52,15 @@ fn manifest(mode: Mode, count: u8, affinity: &str, config: &str) -> Manifest {
         );
     }
     if config.is_empty() { manifest } else { manifest.config("web", config) }
+}
+
+/// Deletes an endpoint and waits until a later change is live, and this one with it.
+fn remove(bed: &Testbed, endpoint: &str) -> anyhow::Result<()> {
+    bed.meshctl.ok(&["delete", "endpoint", endpoint])?;
+    let marker = SocketAddr::from(([10, 96, 9, 9], 80));
+    bed.meshctl.apply(&Manifest::new().service(&format!("without-{endpoint}"), marker, PORT))?;
+    bed.meshctl.ok(&["delete", "service", &format!("without-{endpoint}")])?;
+    Ok(())
 }
 
 /// The names that answered, in order.
@@ -162,7 +174,7 @@ fn maglev_binds_a_namespace_to_a_backend_and_a_removal_moves_its_share_only() ->
 {
     const BACKENDS: u8 = 5;
     for mode in [Mode::Greet, Mode::Udp] {
-        let bed = Testbed::start("maglev")?;
+        let bed = Testbed::start_with("maglev", &MAGLEV)?;
         let workloads = workloads(mode, 16, BACKENDS)?;
         let config = "  loadBalancer: {policy: Maglev}\n";
         bed.meshctl.apply(&manifest(mode, BACKENDS, "", config))?;
@@ -178,7 +190,7 @@ fn maglev_binds_a_namespace_to_a_backend_and_a_removal_moves_its_share_only() ->
 
         let gone = Arc::clone(&before[0]);
         let endpoint = gone.replace('b', "four-");
-        bed.meshctl.ok(&["delete", "endpoint", &endpoint])?;
+        remove(&bed, &endpoint)?;
         let after = look()?;
         assert!(after.iter().all(|name| *name != gone), "{after:?}");
         // One in a hundred may move without need: of sixteen, hardly ever more than one.
@@ -190,7 +202,7 @@ fn maglev_binds_a_namespace_to_a_backend_and_a_removal_moves_its_share_only() ->
 
 #[test]
 fn maglev_hashes_what_it_is_told_to() -> anyhow::Result<()> {
-    let bed = Testbed::start("maglevkey")?;
+    let bed = Testbed::start_with("maglevkey", &MAGLEV)?;
     let _servers = serve(&bed.netns, Mode::Greet, 5)?;
     let config = "  loadBalancer: {policy: Maglev, hashKey: Connection}\n";
     bed.meshctl.apply(&manifest(Mode::Greet, 5, "", config))?;
@@ -312,7 +324,7 @@ fn locality_prefers_the_near_and_strict_takes_no_other() -> anyhow::Result<()> {
     bed.meshctl.apply(&config("PreferLocal", "Node"))?;
     for expected in ["b0", "b1", "b2", "b3"] {
         assert_eq!(reached(&bed)?, [expected]);
-        bed.meshctl.ok(&["delete", "endpoint", &expected.replace('b', "four-")])?;
+        remove(&bed, &expected.replace('b', "four-"))?;
     }
 
     bed.meshctl.apply(&all)?;
@@ -320,7 +332,7 @@ fn locality_prefers_the_near_and_strict_takes_no_other() -> anyhow::Result<()> {
     assert_eq!(reached(&bed)?, ["b0", "b1"]);
     bed.meshctl.apply(&config("Strict", "Node"))?;
     assert_eq!(reached(&bed)?, ["b0"]);
-    bed.meshctl.ok(&["delete", "endpoint", "four-0"])?;
+    remove(&bed, "four-0")?;
     let seen = probe(&bed.node.place(), VIP, Mode::Greet)?;
     assert_eq!(seen["errno"], EHOSTUNREACH, "{seen}");
     Ok(())

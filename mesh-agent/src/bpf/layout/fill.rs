@@ -159,6 +159,20 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
         each(old, map, |key, value| entries.push((key, value)))?;
         write(new, map, &entries)
     }
+    // The programs go on adding clients; one that finds no room chooses again.
+    fn clients(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        canaries: &Canaries,
+    ) -> Result<(), LayoutError> {
+        match hash::<AffinityKey, Affinity>(old, new, map, canaries) {
+            Err(LayoutError::Fill { source, .. }) if source.raw_os_error() == Some(libc::E2BIG) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
     fn frontends(
         old: &Path,
         new: &Path,
@@ -181,7 +195,7 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
         (names::FRONTENDS, frontends),
         (names::CGROUPS, hash::<CgroupKey, Verdict>),
         (names::NAMESPACES, hash::<NetnsKey, Verdict>),
-        (names::AFFINITY, hash::<AffinityKey, Affinity>),
+        (names::AFFINITY, clients),
     ];
     for (map, copy) in copies {
         if replaced.contains(&map) {

@@ -16,48 +16,62 @@ use crate::select::{Chosen, is_enrolled, select};
 use crate::{maps, records, release, telemetry};
 
 /// How often a thread waits for another one that changes the flows of the same socket.
-const MAX_SPINS: u32 = 64;
+const MAX_SPINS: u32 = 16;
+
+/// A flow to be remembered.
+struct New {
+    index: BackendIndex,
+    backend: Backend,
+    counted: bool,
+}
 
 #[inline(always)]
-#[expect(
-    clippy::needless_borrows_for_generic_args,
-    reason = "passed by value, the key would be copied on the stack once more"
-)]
 pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
     if ctx.protocol() != u32::from(UDP) {
         return leave(Reason::OTHER_PROTOCOL);
     }
     let key = ctx.frontend_key(UDP);
-    let Some(frontend) = ctx::copy(maps::frontends.get_ptr(&key)) else {
-        if let Some(flows) = ctx.owner().flows(false) {
-            direct(flows, &key);
-        }
-        return leave(Reason::NOT_A_SERVICE);
-    };
-    if !is_enrolled(ctx, frontend.service) {
+    let service = service_of(&key);
+    if let Some(service) = service
+        && !is_enrolled(ctx, service)
+    {
         return leave(Reason::NOT_ENROLLED);
     }
-    let flows = ctx.owner().flows(true);
-    let flows = match flows {
-        Some(flows) => match ongoing(flows, &key, frontend.service) {
-            Some(backend) => {
+    // Only a datagram to a service is worth storage.
+    let mut flows = ctx.owner().flows(service.is_some());
+    let new = match (service, &flows) {
+        (None, Some(flows)) if is_direct(flows, &key) => {
+            let backend = Backend { addr: key.addr, port: key.port, ..Backend::default() };
+            New { index: BackendIndex::NONE, backend, counted: false }
+        }
+        (None, _) => return leave(Reason::NOT_A_SERVICE),
+        (Some(service), _) => {
+            if let Some(flows) = flows.as_mut()
+                && let Some(backend) = ongoing(flows, &key, service)
+            {
                 ctx.set_peer(&backend.addr, backend.port);
                 return ALLOW;
             }
-            None => Some(flows),
-        },
-        None => None,
-    };
-    let chosen = match select(ctx, frontend.service) {
-        Ok(chosen) => chosen,
-        Err((reason, head)) => return without(frontend.service, reason, &head),
+            match select(ctx, service) {
+                Ok(Chosen { index, backend, counted }) => New { index, backend, counted },
+                Err((reason, head)) => return without(service, reason, &head),
+            }
+        }
     };
     match flows {
-        Some(flows) => begin(flows, &key, &chosen),
+        Some(flows) => begin(flows, &key, &new),
         None => telemetry::count(Reason::NO_RECORD),
     }
-    ctx.set_peer(&chosen.backend.addr, chosen.backend.port);
+    ctx.set_peer(&new.backend.addr, new.backend.port);
+    if service.is_none() {
+        telemetry::count(Reason::NOT_A_SERVICE);
+    }
     ALLOW
+}
+
+#[inline(always)]
+fn service_of(key: &FrontendKey) -> Option<ServiceIndex> {
+    Some(ctx::copy(maps::frontends.get_ptr(key))?.service)
 }
 
 /// The backend of the flow to this service, unless it is gone. Its address comes from the map,
@@ -78,42 +92,22 @@ fn ongoing(flows: &mut Flows, key: &FrontendKey, service: ServiceIndex) -> Optio
     good.then_some(backend)
 }
 
-/// Remembers that the socket talks to a backend of one of its flows directly as well, so that
-/// the reply is shown as it is: a flow to itself, of no service.
+/// Whether the socket talks to a backend of one of its flows directly, and the last that went
+/// there was for a service: then the reply has to be shown as it is, which takes a flow to
+/// itself, of no service.
 #[inline(always)]
-fn direct(flows: &mut Flows, key: &FrontendKey) {
-    let Some(at) = from_backend(flows, &key.addr, key.port) else { return };
-    let itself = flows
-        .flows
-        .get(at)
-        .is_some_and(|flow| flow.frontend_port == key.port && flow.frontend_addr.is(&key.addr));
-    if itself {
-        return;
-    }
-    let backend = Backend { addr: key.addr, port: key.port, ..Backend::default() };
-    remember(flows, key, BackendIndex::NONE, &backend, false);
+fn is_direct(flows: &Flows, key: &FrontendKey) -> bool {
+    from_backend(flows, &key.addr, key.port)
+        .and_then(|at| flows.flows.get(at))
+        .is_some_and(|flow| flow.frontend_port != key.port || !flow.frontend_addr.is(&key.addr))
 }
 
 /// Remembers a new flow in the place of the one that it replaces.
 #[inline(always)]
-fn begin(flows: &mut Flows, key: &FrontendKey, chosen: &Chosen) {
-    let Chosen { index, backend, counted } = chosen;
-    if remember(flows, key, *index, backend, *counted) {
-        telemetry::chosen(*index, *counted, true);
-    }
-}
-
-#[inline(always)]
-fn remember(
-    flows: &mut Flows,
-    key: &FrontendKey,
-    index: BackendIndex,
-    backend: &Backend,
-    counted: bool,
-) -> bool {
+fn begin(flows: &mut Flows, key: &FrontendKey, new: &New) {
     if !lock(flows) {
         telemetry::count(Reason::FLOW_BUSY);
-        return false;
+        return;
     }
     let same = to_frontend(flows, &key.addr, key.port);
     let at = same.unwrap_or_else(|| oldest(flows));
@@ -125,32 +119,28 @@ fn remember(
             }
             release::flow(flow);
         }
-        replace(flow, key, index, backend, counted, used);
+        replace(flow, key, new, used);
     }
     flows.clock = used;
     ctx::store(&mut flows.lock, 0);
-    true
+    if new.index != BackendIndex::NONE {
+        telemetry::chosen(new.index, new.counted, true);
+    }
 }
 
 #[inline(always)]
-fn replace(
-    flow: &mut Flow,
-    key: &FrontendKey,
-    index: BackendIndex,
-    backend: &Backend,
-    counted: bool,
-    used: u32,
-) {
+fn replace(flow: &mut Flow, key: &FrontendKey, new: &New, used: u32) {
+    let New { index, backend, counted } = new;
     // No reader takes a flow without a port for one.
     ctx::store(&mut flow.frontend_port, 0);
     flow.frontend_addr = key.addr;
     flow.backend_addr = backend.addr;
     flow.backend_port = backend.port;
     flow.service = backend.service;
-    flow.backend = index;
+    flow.backend = *index;
     flow.generation = backend.generation;
     flow.used = used;
-    flow.flags = if counted { ConnFlags::ACTIVE } else { ConnFlags::default() };
+    flow.flags = if *counted { ConnFlags::ACTIVE } else { ConnFlags::default() };
     ctx::store(&mut flow.frontend_port, key.port);
 }
 

@@ -23,6 +23,7 @@ pub mod image;
 pub mod keeper;
 pub mod ledger;
 pub mod maps;
+pub mod memory;
 pub mod netns;
 pub mod reconcile;
 pub mod sockets;

@@ -31,7 +31,7 @@ use crate::xds::batch::Outcome;
 /// takes some milliseconds, which must not delay the next update.
 const IDLE: Duration = Duration::from_millis(100);
 /// After how many updates without such a pause it does so all the same.
-const MOST_UNTIDY: u32 = 64;
+const MOST_UNTIDY: u32 = 1_024;
 /// How often it tries again what could not be written.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it looks whether backends kept for open connections have become free.

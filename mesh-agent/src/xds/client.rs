@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::batch::Batch;
 use super::last_good::Changes;
 use crate::maps::Held;
+use crate::memory;
 use crate::worker::Worker;
 
 /// How the line is.
@@ -188,6 +189,9 @@ impl Client {
         });
         for request in answers.requests {
             send(sender, request).await?;
+        }
+        if count >= memory::LARGE {
+            memory::give_back();
         }
         Ok(())
     }

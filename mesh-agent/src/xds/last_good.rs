@@ -90,6 +90,12 @@ impl Changes {
         self.resources.extend(later.resources);
     }
 
+    /// Number of resources.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
     /// Whether no update has been added.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::last_good::{Changes, LastGood};
+use crate::memory;
 
 /// Shortest time between two writes; what comes in between is written together.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +34,13 @@ pub fn run(state: &LastGood, changes: &Receiver<Changes>) {
             }
         }
         match state.write(&pending) {
-            Ok(()) => pending = Changes::default(),
+            Ok(()) => {
+                let large = pending.len() >= memory::LARGE;
+                pending = Changes::default();
+                if large {
+                    memory::give_back();
+                }
+            }
             Err(error) => tracing::error!("the last good state is not saved: {error}"),
         }
         next = Instant::now() + INTERVAL;

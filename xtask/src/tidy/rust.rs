@@ -10,10 +10,11 @@ const MAIN_LINES: usize = 80;
 const BINARIES: [&str; 2] = ["mesh-agent/src/", "mesh-control/src/"];
 
 /// Where unsafe code may stand: the kernel's memory, system calls, and proofs of layout.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "mesh-agent/src/bpf/mapped",
     "mesh-agent/src/bpf/pinned",
     "mesh-agent/src/bpf/sys",
+    "mesh-agent/src/memory",
     "mesh-common/src/layout",
     "mesh-ebpf/src/ctx/",
     "mesh-ebpf/src/floor",

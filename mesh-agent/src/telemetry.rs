@@ -36,6 +36,12 @@ struct ServiceLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndedLabels {
+    protocol: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -101,7 +107,7 @@ fn connections(registry: &mut Registry, stats: &Stats) {
         };
         let labels = Connection {
             reporter: "source",
-            request_protocol: "tcp",
+            request_protocol: if account.udp { "udp" } else { "tcp" },
             destination_service: host(account),
             destination_service_name: part(account, |service| &service.name),
             destination_service_namespace: part(account, |service| &service.namespace),
@@ -193,6 +199,22 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line) {
         gauge.set(value);
         registry.register(name, help, gauge);
     }
+    let ended = Family::<EndedLabels, Counter>::default();
+    for (protocol, counts) in [("tcp", stats.ended.tcp), ("udp", stats.ended.udp)] {
+        for (outcome, count) in [
+            ("destroyed", counts.destroyed),
+            ("gone", counts.gone),
+            ("unsupported", counts.unsupported),
+            ("failed", counts.failed),
+        ] {
+            ended.get_or_create(&EndedLabels { protocol, outcome }).inc_by(count);
+        }
+    }
+    registry.register(
+        "mesh_agent_stale_sockets",
+        "Sockets that still pointed to a removed endpoint, by what became of them",
+        ended,
+    );
     let counters = [
         ("mesh_agent_map_writes", "Writes to the policy maps", stats.writes),
         ("mesh_agent_map_failures", "Times the maps could not be written", stats.failures),

@@ -163,24 +163,22 @@ impl Inbox {
             writes: 0,
             failures: 0,
         };
-        let mut untidy = true;
         let mut updates = 0;
+        // Moved by updates and failures only: whoever asks for numbers does not put it off.
+        let mut next = Instant::now() + IDLE;
         loop {
-            if updates == MOST_UNTIDY {
-                (untidy, updates) = (false, 0);
+            let now = Instant::now();
+            if updates == MOST_UNTIDY || now >= next {
+                updates = 0;
                 self.tidy(&mut maps);
+                maps.enrol();
+                next = Instant::now() + if maps.is_behind() { RETRY } else { LEFTOVERS };
             }
-            let failed = maps.failed.is_some() || maps.verdicts.is_some();
-            let wait = match (failed.then_some(()), untidy) {
-                (Some(()), _) => RETRY,
-                (None, true) => IDLE,
-                (None, false) => LEFTOVERS,
-            };
-            match self.receiver.recv_timeout(wait) {
+            match self.receiver.recv_timeout(next.saturating_duration_since(now)) {
                 Ok(Request::Update { changes, held, reply }) => {
                     let outcome = maps.update(changes, held);
-                    untidy = true;
                     updates += 1;
+                    next = Instant::now() + if maps.is_behind() { RETRY } else { IDLE };
                     // The line that asked may have broken meanwhile; the maps are right anyway.
                     reply.send(outcome).unwrap_or_default();
                 }
@@ -193,6 +191,9 @@ impl Inbox {
                     maps.enrol_warnings.clone_from(&verdicts.warnings);
                     maps.verdicts = Some(verdicts);
                     maps.enrol();
+                    if maps.is_behind() {
+                        next = next.min(Instant::now() + RETRY);
+                    }
                 }
                 Ok(Request::EnrolNew(fresh)) => {
                     // They come again with all verdicts, and that is tried until it succeeds.
@@ -201,11 +202,7 @@ impl Inbox {
                     }
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    (untidy, updates) = (false, 0);
-                    self.tidy(&mut maps);
-                    maps.enrol();
-                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -242,6 +239,11 @@ struct Maps {
 }
 
 impl Maps {
+    /// Whether something is to be written that could not be.
+    const fn is_behind(&self) -> bool {
+        self.failed.is_some() || self.verdicts.is_some()
+    }
+
     /// Writes the verdicts, if there are new ones.
     fn enrol(&mut self) {
         let Some(verdicts) = self.verdicts.take() else { return };
@@ -259,15 +261,17 @@ impl Maps {
     /// Applies changes, and says what is not live.
     fn update(&mut self, changes: Vec<Change>, held: Held) -> Outcome {
         let revision = held.revision;
+        let known = self.reconciler.report().clone();
         self.reconciler.change(changes);
         self.failed = Some(held);
         match self.install(held) {
             Ok(report) => {
                 tracing::info!(revision, writes = report.writes, "live");
-                for warning in &report.warnings {
+                for warning in report.warnings.iter().filter(|it| !known.warnings.contains(it)) {
                     tracing::warn!(revision, "{warning}");
                 }
-                for Rejection { object, message } in &report.rejections {
+                let new = report.rejections.iter().filter(|it| !known.rejections.contains(it));
+                for Rejection { object, message } in new {
                     tracing::error!(revision, %object, "rejected: {message}");
                 }
                 // Maps that no program reads are not live; once they are read again, the control
@@ -287,8 +291,10 @@ impl Maps {
     /// Installs the world. Where something does not fit, what is no longer used is freed first.
     fn install(&mut self, held: Held) -> Result<Report, MapError> {
         let now = self.started.elapsed();
+        let known = self.reconciler.report().rejections.clone();
         let mut report = self.reconciler.install(stamp())?.clone();
-        if !report.rejections.is_empty() && self.reconciler.retire(now)? > 0 {
+        let more = report.rejections.iter().any(|rejection| !known.contains(rejection));
+        if more && self.reconciler.retire(now)? > 0 {
             let again = self.reconciler.install(stamp())?;
             report = Report { writes: report.writes + again.writes, ..again.clone() };
         }

@@ -28,15 +28,28 @@ pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
     };
     let key = ctx.frontend_key(proto);
     // The value is copied: an entry that is deleted meanwhile may be reused.
-    let Some(frontend) = ctx::copy(maps::frontends.get_ptr(&key)) else {
-        return leave(Reason::NOT_A_SERVICE);
+    let verdict = match ctx::copy(maps::frontends.get_ptr(&key)) {
+        None => leave(Reason::NOT_A_SERVICE),
+        Some(frontend) if !is_enrolled(ctx, frontend.service) => leave(Reason::NOT_ENROLLED),
+        Some(frontend) => match select(ctx, frontend.service) {
+            Ok(chosen) => return redirect(ctx, &key, &chosen),
+            Err((reason, head)) => without(frontend.service, reason, &head),
+        },
     };
-    if !is_enrolled(ctx, frontend.service) {
-        return leave(Reason::NOT_ENROLLED);
+    if proto == UDP {
+        forget(ctx);
     }
-    match select(ctx, frontend.service) {
-        Ok(chosen) => redirect(ctx, &key, &chosen),
-        Err((reason, head)) => without(frontend.service, reason, &head),
+    verdict
+}
+
+/// A datagram socket that connects elsewhere leaves the service that it was connected to.
+#[inline(always)]
+fn forget<const V6: bool>(ctx: &SockAddr<V6>) {
+    let cookie = ctx.cookie();
+    if let Some(record) = records::find(ctx.owner(), cookie)
+        && release::unfinished(record)
+    {
+        records::free(cookie);
     }
 }
 

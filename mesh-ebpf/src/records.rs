@@ -1,7 +1,7 @@
 //! Finds, gives out and takes back the record of a socket.
 //!
-//! A socket's record is changed by one program at a time: `connect()`, the state changes and the
-//! release of one socket run under its lock, or after its last user is gone.
+//! A socket's record is changed by one program at a time: `connect()` and the state changes of one
+//! socket run under its lock, and the release comes after its last user is gone.
 
 use mesh_common::conn::{ConnRecord, WAYS};
 use mesh_common::logic::table::{group, place};

@@ -28,10 +28,12 @@ pub(crate) fn release(ctx: &Sock) {
     } else if protocol != u32::from(TCP) {
         return;
     }
-    let cookie = ctx.cookie();
-    if let Some(record) = records::find(ctx.owner(), cookie)
-        && unfinished(record)
-    {
+    let (owner, cookie) = (ctx.owner(), ctx.cookie());
+    let Some(record) = records::find(owner, cookie) else { return };
+    let stage = ctx::load(&record.stage);
+    let ends_here = stage == Stage::CHOSEN || stage == Stage::DATAGRAM;
+    // Without the socket's lock, a state change may have given the place to another socket since.
+    if ends_here && records::find(owner, cookie).is_some() && unfinished(record) {
         records::free(cookie);
     }
 }

@@ -52,11 +52,11 @@ fn removal(protocol: Protocol, address: &str) -> anyhow::Result<Removal> {
 /// One look at a moment when everything is due.
 fn end(removed: &[Removal], records: &[(u64, BackendId)]) -> Report {
     let mut terminator = Terminator::default();
-    terminator.run(Duration::ZERO, removed, |_| Records::default());
+    terminator.run(Duration::ZERO, removed, |_| Some(Records::default()));
     let later = Duration::from_secs(30);
     terminator.run(later, removed, |due| {
         assert_eq!(due.len(), removed.len());
-        records.iter().copied().collect()
+        Some(records.iter().copied().collect())
     })
 }
 
@@ -200,7 +200,7 @@ fn streams_get_their_time_and_half_closed_ones_are_found() -> anyhow::Result<()>
     let at = Duration::from_secs;
 
     for now in [0, 29] {
-        let report = terminator.run(at(now), &removed, |_| records());
+        let report = terminator.run(at(now), &removed, |_| Some(records()));
         assert_eq!((destroyed(&report), report.namespaces), (0, 0), "not asked before its time");
     }
     assert_eq!(terminator.next(), Some(at(30)));
@@ -209,7 +209,7 @@ fn streams_get_their_time_and_half_closed_ones_are_found() -> anyhow::Result<()>
         Ok(states) if states.contains(&State::CLOSE_WAIT) => Ok(()),
         other => Err(format!("{other:?}")),
     })?;
-    let report = terminator.run(at(30), &removed, |_| records());
+    let report = terminator.run(at(30), &removed, |_| Some(records()));
     assert_eq!(destroyed(&report), 3);
     for client in &mut clients {
         assert!(client.take_error()?.is_some_and(|e| e.kind() == ErrorKind::ConnectionAborted));
@@ -217,7 +217,7 @@ fn streams_get_their_time_and_half_closed_ones_are_found() -> anyhow::Result<()>
     // It looks twice more for latecomers, then it is done.
     for _ in 0..2 {
         let next = terminator.next().expect("another look");
-        assert_eq!(destroyed(&terminator.run(next, &removed, |_| records())), 0);
+        assert_eq!(destroyed(&terminator.run(next, &removed, |_| Some(records()))), 0);
     }
     assert_eq!(terminator.next(), None);
     assert_eq!(terminator.totals().tcp.destroyed, 3);
@@ -329,9 +329,8 @@ fn records_for_which_the_table_had_no_room_are_found() -> anyhow::Result<()> {
     storage.insert(&others, record(OTHER), 0)?;
     let removed =
         Removal { drain_timeout: Some(Duration::ZERO), ..removal(Protocol::Tcp, address)? };
-    let report = Terminator::default().run(Duration::ZERO, &[removed], |_| Records {
-        overflow: Some(overflow),
-        ..Records::default()
+    let report = Terminator::default().run(Duration::ZERO, &[removed], |_| {
+        Some(Records { overflow: Some(overflow), ..Records::default() })
     });
     assert_eq!(destroyed(&report), 1);
     let error = ours.take_error()?.context("it has been ended")?;

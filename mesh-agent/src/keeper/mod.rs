@@ -51,6 +51,9 @@ pub enum Next {
     End,
 }
 
+/// After how many trials in a row that could not be made nothing is known any more.
+const MOST_UNTRIED: u32 = 3;
+
 /// The programs, and what is known of them.
 #[derive(Debug)]
 pub struct Keeper {
@@ -62,6 +65,8 @@ pub struct Keeper {
     below: Duration,
     /// Of these, programs of others that were there last.
     lower: Vec<Foreign>,
+    /// Trials in a row that could not be made.
+    untried: u32,
 }
 
 impl Keeper {
@@ -75,6 +80,7 @@ impl Keeper {
             trust: Trust::default(),
             below: Duration::ZERO,
             lower: Vec::new(),
+            untried: 0,
         }
     }
 
@@ -170,10 +176,15 @@ impl Keeper {
             Ok(verdict) => {
                 let before = std::mem::replace(&mut self.trust.fires, verdict);
                 self.trust.problem = None;
+                self.untried = 0;
                 self.tell(&before);
             }
             Err(error) => {
-                self.trust.fires.clear();
+                // That it could not be tried says nothing about the programs, for a while.
+                self.untried += 1;
+                if self.untried >= MOST_UNTRIED {
+                    self.trust.fires.clear();
+                }
                 self.complain(error.to_string());
             }
         }

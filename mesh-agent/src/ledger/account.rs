@@ -8,6 +8,8 @@ pub struct Account {
     /// The service that applications connected to; not known of entries that an earlier agent
     /// left in the maps without a word.
     pub service: Option<ObjectName>,
+    /// Whether they are datagram flows; otherwise they are TCP connections.
+    pub udp: bool,
     /// The endpoint's version.
     pub version: Option<Label>,
     /// The endpoint's workload.
@@ -18,6 +20,6 @@ impl Account {
     /// A whole service's.
     #[must_use]
     pub const fn of_service(service: ObjectName) -> Self {
-        Self { service: Some(service), version: None, workload: None }
+        Self { service: Some(service), udp: false, version: None, workload: None }
     }
 }

@@ -51,6 +51,8 @@ struct Line {
     index: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    udp: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +111,7 @@ fn line<C: Count>(book: Book, step: &Step<C>) -> Line {
         verb,
         index,
         service: account.and_then(|account| text(account.service.as_ref())),
+        udp: account.is_some_and(|account| account.udp),
         version: account.and_then(|account| text(account.version.as_ref())),
         workload: account.and_then(|account| text(account.workload.as_ref())),
         count: count.map(Count::numbers).unwrap_or_default(),
@@ -122,6 +125,7 @@ fn text(name: Option<&impl Display>) -> Option<String> {
 fn step<C: Count>(line: &Line) -> Option<Step<C>> {
     let account = Account {
         service: name(line.service.as_deref()).ok()?,
+        udp: line.udp,
         version: name(line.version.as_deref()).ok()?,
         workload: name(line.workload.as_deref()).ok()?,
     };

@@ -8,7 +8,6 @@ use mesh_common::counter::ServiceCounters;
 use mesh_common::service::ServiceIndex;
 
 use super::Reconciler;
-use super::state::account;
 use super::update::Update;
 use crate::ledger::{Account, Totals};
 use crate::maps::{MapError, MapStore};
@@ -51,8 +50,8 @@ impl<M: MapStore> Reconciler<M> {
         for (index, member, before) in &update.members {
             self.state.set_member(*index, Some(Arc::clone(member)));
             let service = self.state.actual.backends.at(*index).service;
-            let name = self.state.held.get(&service).and_then(|holding| holding.name.clone());
-            let now = account(name, member);
+            let Some(holding) = self.state.held.get(&service) else { continue };
+            let now = holding.account(member);
             let renamed = before.as_ref().is_some_and(|before| *before != now);
             if self.left.remove(index) || renamed {
                 let raw = self.maps.backend_counters(*index)?;

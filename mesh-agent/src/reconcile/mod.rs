@@ -147,6 +147,10 @@ impl<M: MapStore> Reconciler<M> {
         if self.unsure {
             return Ok(0);
         }
+        // Who chose one of them before it was marked has counted it after that.
+        if self.state.leaving.values().any(Option::is_none) {
+            self.run(&[MapOp::Grace])?;
+        }
         let mut idle = Vec::new();
         for (index, since) in &mut self.state.leaving {
             let raw = self.maps.backend_counters(*index)?;

@@ -205,13 +205,17 @@ impl State {
         if let Some(before) = before.filter(|before| *before != index) {
             self.disown(before);
         }
-        let name = self.world.group(unit.group).map(|group| group.name.clone());
+        let group = self.world.group(unit.group);
+        let name = group.map(|group| group.name.clone());
+        let config = group.and_then(|group| group.config.as_ref());
+        let drain_timeout = config.and_then(|config| config.drain_timeout);
         let holding = self.held.entry(index).or_default();
         if holding.name != name {
             update.services.push((index, std::mem::replace(&mut holding.name, name)));
         }
         holding.owner = Some(unit);
         holding.protocol = unit.protocol.number();
+        holding.drain_timeout = drain_timeout;
         self.unowned.remove(&index);
     }
 

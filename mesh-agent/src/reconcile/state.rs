@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::model::ObjectName;
+use mesh_api::model::{ObjectName, Protocol};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
 use mesh_common::frontend::FrontendKey;
@@ -35,6 +35,8 @@ pub(super) struct Holding {
     pub(super) name: Option<ObjectName>,
     /// IANA number of its protocol.
     pub(super) protocol: u8,
+    /// How long TCP connections to a removed endpoint may go on, as its service said last.
+    pub(super) drain_timeout: Option<Duration>,
     /// Frontends that lead there in the maps.
     pub(super) keys: Vec<FrontendKey>,
     /// Its backends in the maps, by address and port.
@@ -211,8 +213,9 @@ impl State {
     pub(super) fn account(&self, index: BackendIndex) -> Option<Account> {
         let member = self.member(index)?;
         let service = self.actual.backends.get(&index)?.service;
-        let name = self.held.get(&service)?.name.clone()?;
-        Some(account(Some(name), member))
+        let holding = self.held.get(&service)?;
+        holding.name.as_ref()?;
+        Some(holding.account(member))
     }
 }
 
@@ -229,10 +232,16 @@ fn split_off(image: &mut MapImage, limits: Limits) -> MapImage {
     }
 }
 
-/// Who is counted for an endpoint's connections.
-pub(super) fn account(service: Option<ObjectName>, member: &Member) -> Account {
-    let (version, workload) = (member.version.clone(), member.workload.clone());
-    Account { service, version, workload }
+impl Holding {
+    /// Who is counted for the connections to one of its endpoints.
+    pub(super) fn account(&self, member: &Member) -> Account {
+        Account {
+            service: self.name.clone(),
+            udp: self.protocol == Protocol::Udp.number(),
+            version: member.version.clone(),
+            workload: member.workload.clone(),
+        }
+    }
 }
 
 /// Where a backend's connections go.

@@ -125,10 +125,15 @@ impl State {
     pub(super) fn note_gone(&mut self, backends: &[BackendIndex]) {
         for index in backends {
             let service = self.actual.backends.at(*index).service;
-            let name = self.held.get(&service).and_then(|holding| holding.name.as_ref());
-            let group = name.and_then(|name| self.world.find(name));
-            let config = group.and_then(|id| self.world.group(id)?.config.as_ref());
-            self.gone.insert(*index, config.and_then(|config| config.drain_timeout));
+            let Some(holding) = self.held.get(&service) else { continue };
+            let group = holding.name.as_ref().and_then(|name| self.world.find(name));
+            let group = group.and_then(|id| self.world.group(id));
+            // A service that goes with its endpoints still means what it said.
+            let said = group.filter(|group| group.service.is_some());
+            let drain_timeout = said.map_or(holding.drain_timeout, |group| {
+                group.config.as_ref().and_then(|config| config.drain_timeout)
+            });
+            self.gone.insert(*index, drain_timeout);
         }
     }
 

@@ -37,10 +37,10 @@ pub fn run(pin_path: &Path, lists: &Receiver<Vec<Removal>>, totals: &watch::Send
         // Of several that wait, the last says it all.
         removed = lists.try_iter().last().unwrap_or(removed);
         terminator.run(started.elapsed(), &removed, |due| match records(pin_path, due) {
-            Ok(records) => records,
+            Ok(records) => Some(records),
             Err(error) => {
                 tracing::error!("cannot tell which sockets point to removed endpoints: {error}");
-                Records::default()
+                None
             }
         });
         totals.send_replace(terminator.totals());

@@ -5,7 +5,8 @@
 //! A connected datagram socket whose peer is gone never notices; a TCP connection may be kept
 //! for `drainTimeout`. Only sockets are ended that point at the backend now and that have a
 //! record saying that the mesh sent them there: one that has connected elsewhere is left alone,
-//! and so is one that found the same address by itself. The application sees ECONNABORTED once.
+//! and so is one that found the same address by itself. The application sees
+//! ECONNABORTED once; a datagram socket that only sends sees EDESTADDRREQ.
 //!
 //! `drain` says when and `stale` which (both pure); `wire` and `filter` are the kernel's format
 //! (pure); `diag` talks to one namespace; `terminator` puts it together, and `follower` runs it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_api::model::Protocol;
 
 use super::diag::{Diag, DiagError, Fate};
-use super::drain::{BackendId, Drain, Removal};
+use super::drain::{BackendId, Drain, Look, Removal};
 use super::pass::Pass;
 use super::stale::Records;
 use super::wire::Socket;
@@ -28,19 +28,21 @@ pub struct Terminator {
 impl Terminator {
     /// Takes over which backends are removed now, and ends what is due. `now` is any clock that
     /// only goes forward. `records` reads the mesh's records about the sockets of the given
-    /// backends; it is not asked, and nothing is searched, where nothing is due.
+    /// backends, `None` where that fails; it is not asked, and nothing is searched, where nothing is due.
     pub fn run(
         &mut self,
         now: Duration,
         removed: &[Removal],
-        records: impl FnOnce(&BTreeSet<BackendId>) -> Records,
+        records: impl FnOnce(&BTreeSet<BackendId>) -> Option<Records>,
     ) -> Report {
         self.drain.sync(now, removed);
         let due = self.drain.due(now);
         if due.is_empty() {
             return Report::default();
         }
-        let records = records(&due.iter().map(|removal| removal.backend).collect());
+        let Some(records) = records(&due.iter().map(|removal| removal.backend).collect()) else {
+            return self.unread(now, &due);
+        };
         let mut pass = Pass::new(&due, &records);
         if !pass.is_complete() {
             self.search(&mut pass, records.overflow());
@@ -66,6 +68,18 @@ impl Terminator {
     #[must_use]
     pub const fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// The records cannot be read: all that is due is tried again.
+    fn unread(&mut self, now: Duration, due: &[Removal]) -> Report {
+        let mut report = Report::default();
+        for removal in due {
+            if self.drain.looked(now, removal.backend, Look::Failed) {
+                report.given_up.push(*removal);
+            }
+        }
+        self.tell(&report);
+        report
     }
 
     fn search(&mut self, pass: &mut Pass<'_>, overflow: Option<BorrowedFd<'_>>) {

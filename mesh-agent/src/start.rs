@@ -132,9 +132,6 @@ pub(crate) fn attach_first(
     cgroup: &Path,
     pin_path: &Path,
 ) -> Result<()> {
-    for (program, instructions) in &loaded.verified {
-        tracing::info!(program, instructions, "verified");
-    }
     for (program, outcome) in attach::attach(loaded, cgroup, pin_path)? {
         tracing::info!(program, cgroup = %cgroup.display(), ?outcome, "attached");
     }

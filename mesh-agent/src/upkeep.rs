@@ -18,8 +18,6 @@ use crate::sockets::{Removal, Totals};
 
 /// How often clients are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
-/// IANA protocol number of UDP.
-const UDP: u8 = 17;
 
 /// What is kept between two rounds.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Upkeep {
             return;
         }
         let list = removed.iter().map(|removed| {
-            let udp = removed.protocol == UDP;
+            let udp = removed.protocol == Protocol::Udp.number();
             let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
             Removal::new(removed.index, &removed.backend, protocol, removed.drain_timeout)
         });

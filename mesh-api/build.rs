@@ -13,11 +13,17 @@ const ENUMS: &[(&str, &str)] = &[
     ("LoadBalancer.hash_key", "hash_key"),
     ("LocalityPolicy.mode", "locality_mode"),
     ("LocalityPolicy.scope", "locality_scope"),
+    ("HealthCheck.initial_state", "initial_health"),
 ];
 
 fn main() -> Outcome {
     println!("cargo::rerun-if-changed=proto");
-    let protos = ["mesh/v1/objects.proto", "mesh/v1/control.proto", "mesh/v1/workloads.proto"];
+    let protos = [
+        "mesh/v1/objects.proto",
+        "mesh/v1/control.proto",
+        "mesh/v1/workloads.proto",
+        "mesh/v1/health.proto",
+    ];
     let files = protox::compile(protos, ["proto"])?;
 
     let mut config = tonic_prost_build::configure().btree_map(".mesh.v1");
@@ -85,6 +91,7 @@ const OBJECTS: &[&str] = &[
     "LoadBalancer",
     "LocalityPolicy",
     "CircuitBreaker",
+    "CircuitBreakerThresholds",
     "OutlierDetection",
     "HealthCheck",
     "TcpCheck",

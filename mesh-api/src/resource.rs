@@ -15,6 +15,8 @@ pub const SERVICE: &str = "type.googleapis.com/mesh.v1.Service";
 pub const ENDPOINT: &str = "type.googleapis.com/mesh.v1.Endpoint";
 /// Type URL of [`crate::wire::ServiceConfig`].
 pub const SERVICE_CONFIG: &str = "type.googleapis.com/mesh.v1.ServiceConfig";
+/// Type URL of [`crate::wire::EndpointHealth`]; not part of a push that a revision ends.
+pub const HEALTH: &str = "type.googleapis.com/mesh.v1.EndpointHealth";
 /// Type URL of [`crate::wire::Revision`]; pushed last, see there.
 pub const REVISION: &str = "type.googleapis.com/mesh.v1.Revision";
 /// Name of the only resource of type [`REVISION`].

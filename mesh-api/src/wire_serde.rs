@@ -77,6 +77,10 @@ enum_serde!(locality_scope, crate::wire::LocalityScope, {
     Zone => "Zone",
     Region => "Region",
 });
+enum_serde!(initial_health, crate::wire::InitialHealth, {
+    Healthy => "Healthy",
+    Unhealthy => "Unhealthy",
+});
 enum_serde!(endpoint_state, crate::wire::EndpointState, {
     Serving => "Serving",
     Draining => "Draining",

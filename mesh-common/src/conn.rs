@@ -87,6 +87,17 @@ pub struct ConnFlags {
 impl ConnFlags {
     /// The backend's active connections include this one.
     pub const ACTIVE: Self = Self { bits: 1 };
+    /// The loads of the service and of the backend include this connection, and its outcome is
+    /// told to breakers and outlier detection.
+    pub const GUARDED: Self = Self { bits: 2 };
+    /// It is a trial of the backend's breaker, in the round of the bits from 8 on.
+    pub const TRIAL: Self = Self { bits: 4 };
+    /// It is a trial of the service's breaker, in the round of the bits from 12 on.
+    pub const SERVICE_TRIAL: Self = Self { bits: 8 };
+    /// The service has timeouts: the socket was told.
+    pub const TIMED: Self = Self { bits: 16 };
+    /// The application has closed the socket while the connection was being made.
+    pub const ABANDONED: Self = Self { bits: 32 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

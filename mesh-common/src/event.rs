@@ -58,4 +58,8 @@ impl EventKind {
     pub const CLOSED: Self = Self { code: 1 };
     /// A connection did not get established.
     pub const FAILED: Self = Self { code: 2 };
+    /// A [`crate::guard::Transition`]: a breaker goes from one phase to another.
+    pub const BREAKER: Self = Self { code: 3 };
+    /// A [`crate::guard::Transition`]: a backend is ejected, or is back.
+    pub const OUTLIER: Self = Self { code: 4 };
 }

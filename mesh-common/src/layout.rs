@@ -12,6 +12,8 @@ use crate::enrol::{CgroupKey, NetnsKey, Verdict};
 use crate::event::Event;
 use crate::flow::{Flow, Flows};
 use crate::frontend::{Frontend, FrontendKey};
+use crate::guard::{BackendGuard, ServiceGuard, Transition};
+use crate::policy::{OutlierPolicy, Policy, Thresholds, TimeoutPolicy};
 use crate::service::ServiceHead;
 use crate::slot::Slot;
 use crate::state::{BackendState, ServiceState};
@@ -65,6 +67,19 @@ layout!(ServiceHead, size 28, align 4, {
     slot_base: 0 + 4, slot_count: 4 + 4, generation: 8 + 4, algorithm: 12 + 4, flags: 16 + 4,
     refuse_errno: 20 + 4, affinity_ms: 24 + 4,
 });
+layout!(Thresholds, size 24, align 4, {
+    max_connections: 0 + 4, max_pending: 4 + 4, max_failures: 8 + 4, trials: 12 + 4,
+    window_ms: 16 + 4, reset_ms: 20 + 4,
+});
+layout!(OutlierPolicy, size 16, align 4, {
+    consecutive_failures: 0 + 4, base_ms: 4 + 4, max_ms: 8 + 4, max_ejected: 12 + 4,
+});
+layout!(TimeoutPolicy, size 16, align 4, {
+    connect_ms: 0 + 4, syn_rto_jiffies: 4 + 4, syn_retries: 8 + 4, idle_ms: 12 + 4,
+});
+layout!(Policy, size 80, align 4, {
+    service: 0 + 24, backend: 24 + 24, outlier: 48 + 16, timeouts: 64 + 16,
+});
 layout!(Slot, size 16, align 4, { service: 0 + 4, backend: 4 + 4, alias: 8 + 4, threshold: 12 + 4 });
 layout!(Backend, size 28, align 4, {
     addr: 0 + 16, port: 16 + 2, flags: 18 + 2, service: 20 + 4, generation: 24 + 4,
@@ -89,6 +104,17 @@ layout!(NetnsKey, size 8, align 8, { cookie: 0 + 8 });
 layout!(Verdict, size 4, align 4, { code: 0 + 4 });
 layout!(ServiceState, size 8, align 8, { cursor: 0 + 8 });
 layout!(BackendState, size 8, align 8, { active: 0 + 8 });
+layout!(ServiceGuard, size 64, align 8, {
+    load: 0 + 8, breaker: 8 + 8, ejected: 16 + 8, refused_open: 24 + 8,
+    refused_connections: 32 + 8, refused_pending: 40 + 8, refused_backends: 48 + 8, pad: 56 + 8,
+});
+layout!(BackendGuard, size 32, align 8, {
+    load: 0 + 8, breaker: 8 + 8, outlier: 16 + 8, skipped: 24 + 8,
+});
+layout!(Transition, size 40, align 8, {
+    kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,
+    before: 24 + 8, after: 32 + 8,
+});
 layout!(BackendCounters, size 64, align 8, {
     attempts: 0 + 8, opened: 8 + 8, failed: 16 + 8, closed: 24 + 8, bytes_sent: 32 + 8,
     bytes_received: 40 + 8, retransmits: 48 + 8, rtt_us: 56 + 8,

@@ -6,8 +6,8 @@
 //! that allocate).
 //!
 //! Where to look: [`names`] → [`frontend`] → [`enrol`] → [`service`] → [`affinity`] → [`slot`] →
-//! [`backend`] is the path of one `connect()`; [`conn`], [`flow`], [`state`], [`counter`],
-//! [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
+//! [`backend`] is the path of one `connect()`, guarded by [`policy`]; [`conn`], [`flow`], [`guard`],
+//! [`state`], [`counter`], [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -31,10 +31,12 @@ pub mod enrol;
 pub mod event;
 pub mod flow;
 pub mod frontend;
+pub mod guard;
 mod layout;
 pub mod limits;
 pub mod logic;
 pub mod names;
+pub mod policy;
 pub mod reason;
 pub mod service;
 pub mod slot;

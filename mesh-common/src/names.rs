@@ -19,6 +19,12 @@ pub const LINKS_DIR: &str = "links";
 pub const FRONTENDS: &str = "frontends";
 /// Array: service index → [`crate::service::ServiceHead`].
 pub const SERVICES: &str = "services";
+/// Array: service index → [`crate::policy::Policy`].
+pub const POLICIES: &str = "policies";
+/// Array: service index → [`crate::guard::ServiceGuard`].
+pub const SERVICE_GUARDS: &str = "service_guards";
+/// Array: backend index → [`crate::guard::BackendGuard`].
+pub const BACKEND_GUARDS: &str = "backend_guards";
 /// Array: slot index → [`crate::slot::Slot`].
 pub const SLOTS: &str = "slots";
 /// Array: backend index → [`crate::backend::Backend`].
@@ -43,6 +49,8 @@ pub const CONNS_OVERFLOW: &str = "conns_overflow";
 pub const CONNS_STATE: &str = "conns_state";
 /// Socket storage: [`crate::flow::Flows`].
 pub const FLOWS: &str = "flows";
+/// Socket storage: a socket with a value goes where it asks to, also where that is a frontend.
+pub const DIRECT: &str = "direct";
 /// Hash: [`crate::affinity::AffinityKey`] → [`crate::affinity::Affinity`].
 pub const AFFINITY: &str = "affinity";
 /// Hash: [`crate::enrol::CgroupKey`] → [`crate::enrol::Verdict`].
@@ -55,16 +63,20 @@ pub const EVENTS: &str = "events";
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 23] = [
     FRONTENDS,
+    DIRECT,
     CGROUPS,
     NAMESPACES,
     SERVICES,
+    POLICIES,
+    SERVICE_GUARDS,
     AFFINITY,
     SERVICE_STATE,
     SLOTS,
     BACKENDS,
     BACKEND_STATE,
+    BACKEND_GUARDS,
     BACKEND_COUNTERS,
     SERVICE_COUNTERS,
     REASONS,

@@ -45,12 +45,25 @@ impl Reason {
     /// sendmsg: another thread was changing the socket's flows all the time; the datagram was sent,
     /// its flow was not remembered.
     pub const FLOW_BUSY: Self = Self { code: 15 };
+    /// connect: the service's breaker is open.
+    pub const BREAKER_OPEN: Self = Self { code: 16 };
+    /// connect: the service has as many connections as it may.
+    pub const MAX_CONNECTIONS: Self = Self { code: 17 };
+    /// connect: as many connections of the service are being made as may be.
+    pub const MAX_PENDING: Self = Self { code: 18 };
+    /// connect: every backend that was looked at has an open breaker, is ejected or full.
+    pub const BACKENDS_BUSY: Self = Self { code: 19 };
+    /// connect: the socket is the agent's own and goes where it asks to.
+    pub const DIRECT: Self = Self { code: 20 };
+    /// connect, sockops: other CPUs changed a breaker or a limit on every try; refused, or an
+    /// outcome was not noted.
+    pub const CONTENDED: Self = Self { code: 21 };
     /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
     /// attempts of all backends add up to it.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 32;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 15] = [
+    pub const NAMES: [(Self, &'static str); 21] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
         (Self::OTHER_PROTOCOL, "other_protocol"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
@@ -66,6 +79,12 @@ impl Reason {
         (Self::AFFINITY_FULL, "affinity_full"),
         (Self::CONNS_OVERFLOW, "conns_overflow"),
         (Self::FLOW_BUSY, "flow_busy"),
+        (Self::BREAKER_OPEN, "breaker_open"),
+        (Self::MAX_CONNECTIONS, "max_connections"),
+        (Self::MAX_PENDING, "max_pending"),
+        (Self::BACKENDS_BUSY, "backends_busy"),
+        (Self::DIRECT, "direct"),
+        (Self::CONTENDED, "contended"),
     ];
 
     /// Whether `connect()` goes on. What the mesh does not understand it lets through
@@ -75,7 +94,15 @@ impl Reason {
     #[inline(always)]
     pub const fn lets_through(self) -> bool {
         match self {
-            Self::NO_BACKEND_REFUSED | Self::OTHER_FAMILY | Self::TORN | Self::DANGLING => false,
+            Self::NO_BACKEND_REFUSED
+            | Self::OTHER_FAMILY
+            | Self::TORN
+            | Self::DANGLING
+            | Self::BREAKER_OPEN
+            | Self::MAX_CONNECTIONS
+            | Self::MAX_PENDING
+            | Self::BACKENDS_BUSY
+            | Self::CONTENDED => false,
             Self::NOT_A_SERVICE
             | Self::OTHER_PROTOCOL
             | Self::NOT_ENROLLED

@@ -86,6 +86,11 @@ impl ServiceFlags {
     /// The agent's own service, which proves that the programs run: enrolment is not asked.
     pub const CANARY: Self = Self { bits: 16 };
 
+    /// The service has limits, a breaker or outlier detection: TCP only.
+    pub const GUARDED: Self = Self { bits: 32 };
+    /// The service has timeouts: TCP only.
+    pub const TIMED: Self = Self { bits: 64 };
+
     /// Whether all bits of `flags` are set.
     #[must_use]
     #[inline(always)]

@@ -34,6 +34,8 @@ impl TunableFlags {
     pub const NETNS_FILTER: Self = Self { bits: 8 };
     /// A network namespace without a verdict is out; otherwise it is in.
     pub const NETNS_DEFAULT_OUT: Self = Self { bits: 16 };
+    /// Ask the map `direct` whether a socket goes its own way.
+    pub const DIRECT: Self = Self { bits: 32 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

@@ -15,7 +15,9 @@ use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::flow::Flows;
 use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::guard::{BackendGuard, ServiceGuard};
 use mesh_common::limits;
+use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceHead;
 use mesh_common::slot::Slot;
@@ -45,6 +47,14 @@ pub(crate) static cgroups: HashMap<CgroupKey, Verdict, CGROUPS> = HashMap::new()
 pub(crate) static namespaces: HashMap<NetnsKey, Verdict, NAMESPACES> = HashMap::new();
 #[btf_map]
 pub(crate) static services: Array<ServiceHead, SERVICES, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static policies: Array<Policy, SERVICES, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static service_guards: Array<ServiceGuard, SERVICES, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static backend_guards: Array<BackendGuard, BACKENDS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static direct: SkStorage<u32> = SkStorage::new();
 #[btf_map]
 pub(crate) static affinity: HashMap<AffinityKey, Affinity, AFFINITIES> = HashMap::new();
 #[btf_map]

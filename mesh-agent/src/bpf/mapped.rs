@@ -22,8 +22,8 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use super::pinned::{Pinned, bytes, value};
 
 const WORD: usize = size_of::<u64>();
-/// The longest value, in words: a record of a connection.
-const MOST_WORDS: usize = 8;
+/// The longest value, in words: a policy.
+const MOST_WORDS: usize = 10;
 
 /// In which order the words of a value are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub(super) fn from_wire(fields: &mut Fields, spec: &wire::LoadBalancer) -> LoadB
         policy: policy.unwrap_or_default(),
         hash_key: hash_key.unwrap_or_default(),
         locality,
+        slow_start: None,
+        panic_threshold: 0,
     }
 }
 
@@ -63,7 +65,7 @@ fn locality(fields: &mut Fields, spec: wire::LocalityPolicy) -> Option<LocalityP
 
 /// `None` for what a config without one means.
 pub(super) fn to_wire(balancer: LoadBalancer) -> Option<wire::LoadBalancer> {
-    let LoadBalancer { policy, hash_key, locality } = balancer;
+    let LoadBalancer { policy, hash_key, locality, slow_start, panic_threshold } = balancer;
     if balancer == LoadBalancer::default() {
         return None;
     }
@@ -85,6 +87,8 @@ pub(super) fn to_wire(balancer: LoadBalancer) -> Option<wire::LoadBalancer> {
         policy: policy.into(),
         hash_key: hash_key.into(),
         locality: locality.map(Into::into),
+        slow_start_ms: slow_start.map_or(0, super::milliseconds),
+        panic_threshold: panic_threshold.into(),
     })
 }
 

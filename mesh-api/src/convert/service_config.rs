@@ -43,7 +43,17 @@ pub(super) fn from_wire(
     if drain_timeout.is_some_and(|timeout| timeout > MAX_DRAIN) {
         fields.invalid("spec.drainTimeout", "out of range: use 0s to 24h, or leave it out");
     }
-    ServiceConfig { name, labels, traffic_rules, load_balancer, drain_timeout }
+    ServiceConfig {
+        name,
+        labels,
+        traffic_rules,
+        load_balancer,
+        drain_timeout,
+        circuit_breaker: None,
+        outlier_detection: None,
+        health_check: None,
+        timeouts: None,
+    }
 }
 
 fn rules(
@@ -111,7 +121,7 @@ fn destination_of(
 
 impl From<&ServiceConfig> for wire::ServiceConfig {
     fn from(config: &ServiceConfig) -> Self {
-        let ServiceConfig { name, labels: _, traffic_rules, load_balancer, drain_timeout } = config;
+        let ServiceConfig { name, traffic_rules, load_balancer, drain_timeout, .. } = config;
         let rule = |rule: &TrafficRule| {
             let own = rule.destination.service == *name && rule.destination.version.is_some();
             wire::TrafficRule {

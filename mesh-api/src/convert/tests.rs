@@ -209,6 +209,7 @@ fn a_load_balancer_has_policy_key_and_locality() {
                 mode: LocalityMode::Strict,
                 scope: LocalityScope::Zone,
             }),
+            ..LoadBalancer::default()
         }
     );
     let near = LocalityPolicy { mode: LocalityMode::PreferLocal, scope: LocalityScope::Node };
@@ -270,7 +271,12 @@ fn numbers_that_name_nothing_are_all_reported() {
     );
     let locality = Some(wire::LocalityPolicy { mode: 99, scope: 99 });
     let config = wire::ServiceConfig {
-        load_balancer: Some(wire::LoadBalancer { policy: 99, hash_key: 99, locality }),
+        load_balancer: Some(wire::LoadBalancer {
+            policy: 99,
+            hash_key: 99,
+            locality,
+            ..wire::LoadBalancer::default()
+        }),
         ..wire::ServiceConfig::default()
     };
     let fields = fields(wire::object::Spec::ServiceConfig(config));

@@ -9,6 +9,11 @@ pub struct LoadBalancer {
     pub hash_key: HashKey,
     /// Whether near endpoints come first; `None` takes all alike.
     pub locality: Option<LocalityPolicy>,
+    /// How long an endpoint that turned healthy takes to get its full share, 1 second to 1 hour;
+    /// `None`: no time.
+    pub slow_start: Option<std::time::Duration>,
+    /// Below this percentage of healthy endpoints, health and ejections are ignored; 0: never.
+    pub panic_threshold: u8,
 }
 
 /// The way of choosing; each respects the shares.

@@ -3,8 +3,10 @@
 
 mod endpoint;
 mod errno;
+mod health;
 mod load_balancer;
 mod names;
+mod resilience;
 mod service;
 mod service_config;
 
@@ -12,10 +14,12 @@ use std::collections::BTreeMap;
 
 pub use endpoint::{Endpoint, EndpointState, Locality};
 pub use errno::Errno;
+pub use health::{Health, HealthCheck, HttpProbe, Probe};
 pub use load_balancer::{
     HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Policy,
 };
 pub use names::{Label, Name, NameError, ObjectName, ObjectNameError, Port, PortError};
+pub use resilience::{Breaker, CircuitBreaker, OutlierDetection, Retry, Thresholds, Timeouts};
 pub use service::{ClientKey, OnNoBackend, Protocol, Service, ServicePort, SessionAffinity};
 pub use service_config::{Destination, ServiceConfig, TrafficRule};
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Label, Labels, LoadBalancer, ObjectName};
+use super::{
+    CircuitBreaker, HealthCheck, Label, Labels, LoadBalancer, ObjectName, OutlierDetection,
+    Timeouts,
+};
 
 /// Configuration of the service of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,14 @@ pub struct ServiceConfig {
     /// How long TCP connections to a removed endpoint may go on, up to 24 hours; `None` leaves
     /// them to end on their own.
     pub drain_timeout: Option<Duration>,
+    /// Limits and breakers. This and the next are boxed because few configurations have them.
+    pub circuit_breaker: Option<Box<CircuitBreaker>>,
+    /// When endpoints are ejected; `None`: never.
+    pub outlier_detection: Option<Box<OutlierDetection>>,
+    /// How endpoints are checked; `None`: not at all.
+    pub health_check: Option<Box<HealthCheck>>,
+    /// What sockets are told.
+    pub timeouts: Option<Box<Timeouts>>,
 }
 
 /// One share of the connections.

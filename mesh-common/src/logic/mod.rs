@@ -2,11 +2,14 @@
 
 #[cfg(any(test, feature = "user"))]
 pub mod alias;
+pub mod breaker;
 pub mod connect;
 pub mod enrol;
 pub mod flows;
+pub mod load;
 #[cfg(any(test, feature = "user"))]
 pub mod maglev;
+pub mod outlier;
 pub mod payload;
 #[cfg(any(test, feature = "user"))]
 pub mod round_robin;

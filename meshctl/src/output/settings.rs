@@ -111,6 +111,7 @@ mod tests {
                     mode: wire::LocalityMode::Strict.into(),
                     scope: wire::LocalityScope::Zone.into(),
                 }),
+                ..wire::LoadBalancer::default()
             }),
             drain_timeout_ms: Some(0),
             ..wire::ServiceConfig::default()

@@ -132,12 +132,15 @@ pub(in crate::bpf) fn fit(sizes: &mut Sizes, used: &Sizes) -> Vec<String> {
 fn rule(map: &'static str) -> (&'static str, &'static str) {
     match map {
         names::FRONTENDS => (map, "--max-services"),
-        names::SERVICES | names::SERVICE_STATE | names::SERVICE_COUNTERS => {
-            (names::SERVICES, "--max-services")
-        }
-        names::BACKENDS | names::BACKEND_STATE | names::BACKEND_COUNTERS => {
-            (names::BACKENDS, "--max-backends")
-        }
+        names::SERVICES
+        | names::SERVICE_STATE
+        | names::SERVICE_COUNTERS
+        | names::POLICIES
+        | names::SERVICE_GUARDS => (names::SERVICES, "--max-services"),
+        names::BACKENDS
+        | names::BACKEND_STATE
+        | names::BACKEND_COUNTERS
+        | names::BACKEND_GUARDS => (names::BACKENDS, "--max-backends"),
         names::SLOTS => (map, "--max-slots"),
         names::CGROUPS => (map, "--max-cgroups"),
         names::NAMESPACES => (map, "--max-namespaces"),

@@ -158,7 +158,7 @@ fn config() -> impl Strategy<Value = wire::ServiceConfig> {
     let policy = prop_oneof![(0..4_i32, 0..1_i32), (4..5_i32, 0..4_i32)];
     let balancer =
         (policy, prop::option::of(locality)).prop_map(|((policy, hash_key), locality)| {
-            wire::LoadBalancer { policy, hash_key, locality }
+            wire::LoadBalancer { policy, hash_key, locality, ..wire::LoadBalancer::default() }
         });
     let drain = prop::option::of(0..86_400_001_u64);
     (rules, prop::option::of(balancer), drain).prop_map(

@@ -1,0 +1,54 @@
+//! How many connections a service or a backend has, in one word, so that both numbers change at
+//! once: the low half counts all, the high half those that are not established yet.
+//!
+//! A place is taken before the connection is made, by compare-and-exchange, so that no limit is
+//! ever exceeded, and given back at the connection's end.
+
+use crate::policy::Thresholds;
+
+/// One connection that is not established yet.
+pub const PENDING: u64 = (1 << 32) | 1;
+/// What an established connection has no longer.
+pub const ESTABLISHED: u64 = 1 << 32;
+/// An established connection.
+pub const OPEN: u64 = 1;
+
+/// All connections.
+#[must_use]
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+pub const fn active(word: u64) -> u32 {
+    word as u32
+}
+
+/// Those that are not established yet.
+#[must_use]
+#[inline(always)]
+pub const fn pending(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `max_connections` are there.
+    Connections,
+    /// `max_pending` are not established yet.
+    Pending,
+}
+
+/// The word with one more connection.
+///
+/// # Errors
+///
+/// Where a limit is reached.
+#[inline(always)]
+pub const fn reserve(word: u64, limits: &Thresholds) -> Result<u64, Full> {
+    if limits.max_connections != 0 && active(word) >= limits.max_connections {
+        return Err(Full::Connections);
+    }
+    if limits.max_pending != 0 && pending(word) >= limits.max_pending {
+        return Err(Full::Pending);
+    }
+    Ok(word.wrapping_add(PENDING))
+}

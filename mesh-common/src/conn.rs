@@ -28,7 +28,8 @@ pub struct ConnRecord {
     pub stage: Stage,
     /// What has to be undone at its end.
     pub flags: ConnFlags,
-    /// Low half of the kernel's receive counter on entering `FIN_WAIT2`; see
+    /// While the connection is being made, the `TCP_USER_TIMEOUT` that the socket was given; later
+    /// the low half of the kernel's receive counter on entering `FIN_WAIT2`, see
     /// [`crate::logic::payload`].
     pub received_mark: u32,
     /// `CLOCK_MONOTONIC` nanoseconds when the SYN was sent, or the datagram socket connected.
@@ -98,6 +99,61 @@ impl ConnFlags {
     pub const TIMED: Self = Self { bits: 16 };
     /// The application has closed the socket while the connection was being made.
     pub const ABANDONED: Self = Self { bits: 32 };
+
+    const ROUND: u16 = 0xf;
+    const ROUND_AT: u32 = 8;
+    const SERVICE_ROUND_AT: u32 = 12;
+
+    /// With the bits of others.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and(self, others: Self) -> Self {
+        Self { bits: self.bits | others.bits }
+    }
+
+    /// As a trial of the backend's breaker in a round, if it is one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_trial(self, round: Option<u64>) -> Self {
+        self.with(round, Self::TRIAL, Self::ROUND_AT)
+    }
+
+    /// As a trial of the service's breaker in a round, if it is one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_service_trial(self, round: Option<u64>) -> Self {
+        self.with(round, Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
+    }
+
+    /// The round of the backend's breaker that it is a trial of.
+    #[must_use]
+    #[inline(always)]
+    pub const fn trial(self) -> Option<u64> {
+        self.round(Self::TRIAL, Self::ROUND_AT)
+    }
+
+    /// The round of the service's breaker that it is a trial of.
+    #[must_use]
+    #[inline(always)]
+    pub const fn service_trial(self) -> Option<u64> {
+        self.round(Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a round has 4 bits")]
+    const fn with(self, round: Option<u64>, flag: Self, at: u32) -> Self {
+        match round {
+            Some(round) => {
+                Self { bits: self.bits | flag.bits | (round as u16 & Self::ROUND) << at }
+            }
+            None => self,
+        }
+    }
+
+    #[inline(always)]
+    const fn round(self, flag: Self, at: u32) -> Option<u64> {
+        if self.contains(flag) { Some((self.bits >> at & Self::ROUND) as u64) } else { None }
+    }
 
     /// Whether all bits of `flags` are set.
     #[must_use]

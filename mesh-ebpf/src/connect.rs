@@ -3,12 +3,13 @@
 
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::frontend::FrontendKey;
+use mesh_common::logic::breaker::Outcome;
 use mesh_common::reason::Reason;
 use mesh_common::service::{ServiceHead, ServiceIndex};
 
 use crate::ctx::{self, SockAddr, TCP, UDP};
-use crate::select::{Chosen, is_enrolled, select};
-use crate::{maps, records, release, telemetry};
+use crate::select::{Chosen, left_alone, select};
+use crate::{guard, maps, parts, records, release, telemetry, timeouts};
 
 /// Verdict of a cgroup hook that lets the call go on.
 pub(crate) const ALLOW: i32 = 1;
@@ -30,10 +31,12 @@ pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
     // The value is copied: an entry that is deleted meanwhile may be reused.
     let verdict = match ctx::copy(maps::frontends.get_ptr(&key)) {
         None => leave(Reason::NOT_A_SERVICE),
-        Some(frontend) if !is_enrolled(ctx, frontend.service) => leave(Reason::NOT_ENROLLED),
-        Some(frontend) => match select(ctx, frontend.service) {
-            Ok(chosen) => return redirect(ctx, &key, &chosen),
-            Err((reason, head)) => without(frontend.service, reason, &head),
+        Some(frontend) => match left_alone(ctx, frontend.service) {
+            Some(reason) => leave(reason),
+            None => match select::<V6, true>(ctx, frontend.service) {
+                Ok(chosen) => return redirect(ctx, &key, &chosen),
+                Err((reason, head)) => without(frontend.service, reason, &head),
+            },
         },
     };
     if proto == UDP {
@@ -55,34 +58,57 @@ fn forget<const V6: bool>(ctx: &SockAddr<V6>) {
 
 #[inline(always)]
 fn redirect<const V6: bool>(ctx: &SockAddr<V6>, key: &FrontendKey, chosen: &Chosen) -> i32 {
-    let Chosen { index, backend, counted } = chosen;
+    let Chosen { index, backend, flags, timed } = chosen;
+    let addr = ctx::address(&backend.addr);
+    let counted = flags.contains(ConnFlags::ACTIVE);
     let cookie = ctx.cookie();
     if let Some((stored, again)) = records::claim(ctx.owner(), cookie) {
         if again {
             release::unfinished(stored);
         }
         let datagram = key.proto == UDP;
+        let (flags, received_mark) =
+            if *timed { tell(ctx, backend.service, *flags) } else { (*flags, 0) };
         let record = ConnRecord {
             frontend_addr: key.addr,
-            backend_addr: backend.addr,
+            backend_addr: addr,
             frontend_port: key.port,
             backend_port: backend.port,
             service: backend.service,
             backend: *index,
             generation: backend.generation,
             stage: if datagram { Stage::DATAGRAM } else { Stage::CHOSEN },
-            flags: if *counted { ConnFlags::ACTIVE } else { ConnFlags::default() },
-            received_mark: 0,
+            flags,
+            received_mark,
             started_ns: if datagram { ctx::now_ns() } else { 0 },
         };
         ctx::store_record(stored, &record);
-        telemetry::chosen(*index, *counted, datagram);
+        telemetry::chosen(*index, counted, datagram);
     } else {
         telemetry::count(Reason::NO_RECORD);
+        let (service, backend, generation) = (backend.service, *index, backend.generation);
+        let unknown =
+            ConnRecord { service, backend, generation, flags: *flags, ..ConnRecord::default() };
+        parts::failed(&unknown, Outcome::Unknown);
     }
-    ctx.set_peer(&backend.addr, backend.port);
+    ctx.set_peer(&addr, backend.port);
     // Not counted as a reason: the attempts of all backends add up to it.
     ALLOW
+}
+
+/// Tells the socket the service's timeouts.
+#[inline(always)]
+fn tell<const V6: bool>(
+    ctx: &SockAddr<V6>,
+    service: ServiceIndex,
+    flags: ConnFlags,
+) -> (ConnFlags, u32) {
+    match guard::policy(service) {
+        Some(policy) => {
+            (flags.and(ConnFlags::TIMED), timeouts::begin(ctx, &ctx::load(&policy.timeouts)))
+        }
+        None => (flags, 0),
+    }
 }
 
 /// Ends a call to a service that has no backend for it.

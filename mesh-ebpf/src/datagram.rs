@@ -12,7 +12,7 @@ use mesh_common::service::ServiceIndex;
 
 use crate::connect::{ALLOW, leave, without};
 use crate::ctx::{self, SockAddr, UDP};
-use crate::select::{Chosen, is_enrolled, select};
+use crate::select::{Chosen, left_alone, select};
 use crate::{maps, records, release, telemetry};
 
 /// How often a thread waits for another one that changes the flows of the same socket.
@@ -33,9 +33,9 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
     let key = ctx.frontend_key(UDP);
     let service = service_of(&key);
     if let Some(service) = service
-        && !is_enrolled(ctx, service)
+        && let Some(reason) = left_alone(ctx, service)
     {
-        return leave(Reason::NOT_ENROLLED);
+        return leave(reason);
     }
     // Only a datagram to a service is worth storage.
     let mut flows = ctx.owner().flows(service.is_some());
@@ -49,11 +49,16 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
             if let Some(flows) = flows.as_mut()
                 && let Some(backend) = ongoing(flows, &key, service)
             {
-                ctx.set_peer(&backend.addr, backend.port);
+                ctx.set_peer(&ctx::address(&backend.addr), backend.port);
                 return ALLOW;
             }
-            match select(ctx, service) {
-                Ok(Chosen { index, backend, counted }) => New { index, backend, counted },
+            match select::<V6, false>(ctx, service) {
+                Ok(Chosen { index, backend, flags, timed: _ }) => {
+                    let addr = ctx::address(&backend.addr);
+                    let Backend { port, service, generation, .. } = *backend;
+                    let backend = Backend { addr, port, service, generation, ..Backend::default() };
+                    New { index, backend, counted: flags.contains(ConnFlags::ACTIVE) }
+                }
                 Err((reason, head)) => return without(service, reason, &head),
             }
         }
@@ -77,13 +82,17 @@ fn service_of(key: &FrontendKey) -> Option<ServiceIndex> {
 /// The backend of the flow to this service, unless it is gone. Its address comes from the map,
 /// so that a flow which another thread is changing cannot lead to a mixture of two backends.
 #[inline(always)]
-fn ongoing(flows: &mut Flows, key: &FrontendKey, service: ServiceIndex) -> Option<Backend> {
+fn ongoing(
+    flows: &mut Flows,
+    key: &FrontendKey,
+    service: ServiceIndex,
+) -> Option<&'static Backend> {
     let at = to_frontend(flows, &key.addr, key.port)?;
     let flow = flows.flows.get_mut(at)?;
     let (index, generation) = (ctx::load(&flow.backend), ctx::load(&flow.generation));
-    let backend = ctx::copy(maps::backends.get_ptr(index.index))?;
+    let backend = ctx::backend(index)?;
     let good =
-        belongs(&backend, service) && backend.generation == generation && backend.flags.keeps_old();
+        belongs(backend, service) && backend.generation == generation && backend.flags.keeps_old();
     if good && ctx::load(&flow.used) != ctx::load(&flows.clock) {
         let used = ctx::load(&flows.clock).wrapping_add(1);
         ctx::store(&mut flow.used, used);

@@ -16,8 +16,10 @@
 mod connect;
 mod ctx;
 mod datagram;
+mod guard;
 mod maps;
 mod panic;
+mod parts;
 mod peername;
 mod programs;
 mod records;
@@ -25,6 +27,7 @@ mod release;
 mod select;
 mod sockops;
 mod telemetry;
+mod timeouts;
 
 /// The kernel lets only programs under a GPL-compatible licence call the helpers used here.
 #[unsafe(link_section = "license")]

@@ -4,9 +4,10 @@
 use mesh_common::backend::BackendIndex;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::flow::{FLOWS, Flow};
+use mesh_common::logic::breaker::Outcome;
 
 use crate::ctx::{self, Sock, TCP, UDP};
-use crate::{records, telemetry};
+use crate::{parts, records, telemetry};
 
 /// `sock_release`: the last user has closed the socket.
 #[inline(always)]
@@ -31,6 +32,12 @@ pub(crate) fn release(ctx: &Sock) {
     let (owner, cookie) = (ctx.owner(), ctx.cookie());
     let Some(record) = records::find(owner, cookie) else { return };
     let stage = ctx::load(&record.stage);
+    if stage == Stage::CONNECTING {
+        // The state change that follows is the application's doing, not the backend's.
+        let flags = ctx::load(&record.flags).and(ConnFlags::ABANDONED);
+        ctx::store(&mut record.flags, flags);
+        return;
+    }
     let ends_here = stage == Stage::CHOSEN || stage == Stage::DATAGRAM;
     // Without the socket's lock, a state change may have given the place to another socket since.
     if ends_here && records::find(owner, cookie).is_some() && unfinished(record) {
@@ -60,6 +67,7 @@ pub(crate) fn unfinished(record: &mut ConnRecord) -> bool {
         return false;
     }
     record.stage = Stage::DONE;
+    parts::failed(record, Outcome::Unknown);
     if let Some(counters) = telemetry::holder(record.backend, record.generation) {
         ctx::add(if datagram { &mut counters.closed } else { &mut counters.failed }, 1);
         if record.flags.contains(ConnFlags::ACTIVE) {

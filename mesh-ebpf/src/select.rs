@@ -2,9 +2,11 @@
 
 use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::conn::ConnFlags;
 use mesh_common::enrol::{CgroupKey, MAX_DEPTH, NetnsKey, Verdict};
 use mesh_common::logic::connect::{
-    MAX_TRIES, Place, belongs, choose, hashed, place, sticks, turn, without_backend,
+    MAX_PICKS, MAX_TRIES, Place, belongs, choose, hashed, neighbour, place, sticks, turn,
+    without_backend,
 };
 use mesh_common::logic::enrol::enrolled;
 use mesh_common::reason::Reason;
@@ -12,6 +14,7 @@ use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockAddr};
+use crate::parts::{self, Entry};
 use crate::{maps, telemetry};
 
 /// `BPF_NOEXIST`: only where there is no entry yet.
@@ -20,19 +23,60 @@ const NOEXIST: u64 = 1;
 /// A backend for a connection.
 pub(crate) struct Chosen {
     pub(crate) index: BackendIndex,
-    pub(crate) backend: Backend,
-    /// Whether the choice asks for the number of connections, so that this one is to be added.
-    pub(crate) counted: bool,
+    pub(crate) backend: &'static Backend,
+    /// What has to be undone at the end of the connection.
+    pub(crate) flags: ConnFlags,
+    /// Whether the socket is to be told timeouts.
+    pub(crate) timed: bool,
 }
 
-/// Whether the client is enrolled. Costs one array lookup unless a filter is on.
-#[inline(always)]
-pub(crate) fn is_enrolled<const V6: bool>(ctx: &SockAddr<V6>, service: ServiceIndex) -> bool {
-    let flags = telemetry::flags();
-    let filters = TunableFlags::CGROUP_FILTER.bits | TunableFlags::NETNS_FILTER.bits;
-    if flags.bits & filters == 0 {
-        return true;
+impl Chosen {
+    #[inline(always)]
+    const fn new(index: BackendIndex, backend: &'static Backend, head: &ServiceHead) -> Self {
+        Self {
+            index,
+            backend,
+            flags: counted(head),
+            timed: head.flags.contains(ServiceFlags::TIMED),
+        }
     }
+}
+
+/// Whether the choice asks for the number of connections, so that this one is to be added.
+#[inline(always)]
+const fn counted(head: &ServiceHead) -> ConnFlags {
+    if head.algorithm.code == Algorithm::LEAST_CONNECTIONS.code {
+        ConnFlags::ACTIVE
+    } else {
+        ConnFlags { bits: 0 }
+    }
+}
+
+/// Why the mesh leaves the client alone, if it does. Costs one array lookup unless a filter is on.
+#[inline(always)]
+pub(crate) fn left_alone<const V6: bool>(
+    ctx: &SockAddr<V6>,
+    service: ServiceIndex,
+) -> Option<Reason> {
+    let flags = telemetry::flags();
+    let filters = TunableFlags::CGROUP_FILTER.bits
+        | TunableFlags::NETNS_FILTER.bits
+        | TunableFlags::DIRECT.bits;
+    if flags.bits & filters == 0 {
+        return None;
+    }
+    if flags.contains(TunableFlags::DIRECT) && ctx.owner().is_direct() {
+        return Some(Reason::DIRECT);
+    }
+    if is_enrolled(ctx, service, flags) { None } else { Some(Reason::NOT_ENROLLED) }
+}
+
+#[inline(always)]
+fn is_enrolled<const V6: bool>(
+    ctx: &SockAddr<V6>,
+    service: ServiceIndex,
+    flags: TunableFlags,
+) -> bool {
     let head = ctx::copy(maps::services.get_ptr(service.index)).unwrap_or_default();
     if head.flags.contains(ServiceFlags::CANARY) {
         return true;
@@ -67,9 +111,10 @@ fn cgroup() -> Option<Verdict> {
     None
 }
 
-/// Chooses a backend; the reason where there is none.
+/// Chooses a backend; the reason where there is none. `GUARD` asks limits and breakers, where the
+/// service has any.
 #[inline(always)]
-pub(crate) fn select<const V6: bool>(
+pub(crate) fn select<const V6: bool, const GUARD: bool>(
     ctx: &SockAddr<V6>,
     service: ServiceIndex,
 ) -> Result<Chosen, (Reason, ServiceHead)> {
@@ -82,39 +127,89 @@ pub(crate) fn select<const V6: bool>(
         if head.slot_count == 0 {
             return Err((without_backend(&head), head));
         }
-        let counted = head.algorithm == Algorithm::LEAST_CONNECTIONS;
-        if head.affinity_ms != 0
-            && let Some((index, backend)) = returning(ctx, service, &head)
-        {
-            return Ok(Chosen { index, backend, counted });
+        if GUARD && head.flags.contains(ServiceFlags::GUARDED) {
+            let (hashed_by, known_by) = (client(ctx, &head), owner(ctx, &head));
+            let (index, flags) = match parts::guarded(service, hashed_by, known_by) {
+                Ok(found) => found,
+                Err(reason) => return Err((reason, head)),
+            };
+            let Some(backend) = ctx::backend(index) else {
+                return Err((Reason::DANGLING, head));
+            };
+            let chosen = Chosen::new(index, backend, &head);
+            return Ok(Chosen { flags: chosen.flags.and(flags), ..chosen });
         }
-        let Some(index) = by_algorithm(ctx, service, &head) else {
+        if head.affinity_ms != 0
+            && let Some((index, backend)) = returning(owner(ctx, &head), service, &head)
+        {
+            return Ok(Chosen::new(index, backend, &head));
+        }
+        let hashed_by = client(ctx, &head);
+        let Some(index) = by_algorithm(hashed_by, service, &head) else {
             continue;
         };
         let Some(backend) = backend(index, service) else {
             continue;
         };
         if head.affinity_ms != 0 {
-            let (index, backend) = remember(ctx, service, &head, index, backend);
-            return Ok(Chosen { index, backend, counted });
+            let (index, backend) = remember(owner(ctx, &head), service, &head, index, backend);
+            return Ok(Chosen::new(index, backend, &head));
         }
-        return Ok(Chosen { index, backend, counted });
+        return Ok(Chosen::new(index, backend, &head));
     }
     Err((Reason::TORN, last))
 }
 
+/// Chooses a backend of a service that has limits, breakers or ejections: first as any service
+/// does, then going on from there until one may have another connection.
+#[inline(always)]
+pub(crate) fn guarded(
+    service: ServiceIndex,
+    hashed_by: u64,
+    known_by: u64,
+) -> Result<(BackendIndex, ConnFlags), Reason> {
+    let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else {
+        return Err(Reason::DANGLING);
+    };
+    let entered = parts::enter_service(service)?;
+    let mut seen = false;
+    let start = if head.algorithm == Algorithm::MAGLEV {
+        hashed(&head, hashed_by)
+    } else {
+        place(&head, ctx::random())
+    };
+    for pick in 0..MAX_PICKS {
+        let found = if pick == 0 && head.affinity_ms != 0 {
+            returning(known_by, service, &head).map(|(index, _)| index)
+        } else if pick < 3 {
+            by_algorithm(hashed_by, service, &head)
+        } else {
+            at(service, neighbour(&head, start, pick))
+        };
+        let Some(index) = found else { continue };
+        match parts::enter_backend(service, index) {
+            Entry::Torn => {}
+            Entry::Busy => seen = true,
+            Entry::Entered { flags, generation } => {
+                if head.affinity_ms != 0 {
+                    keep(known_by, service, index, generation);
+                }
+                return Ok((index, entered.and(flags)));
+            }
+        }
+    }
+    parts::leave_service(service, entered);
+    Err(if seen { Reason::BACKENDS_BUSY } else { Reason::TORN })
+}
+
 /// The backend, if it is the service's.
 #[inline(always)]
-fn backend(index: BackendIndex, service: ServiceIndex) -> Option<Backend> {
-    ctx::copy(maps::backends.get_ptr(index.index)).filter(|backend| belongs(backend, service))
+fn backend(index: BackendIndex, service: ServiceIndex) -> Option<&'static Backend> {
+    ctx::backend(index).filter(|backend| belongs(backend, service))
 }
 
 #[inline(always)]
-fn by_algorithm<const V6: bool>(
-    ctx: &SockAddr<V6>,
-    service: ServiceIndex,
-    head: &ServiceHead,
-) -> Option<BackendIndex> {
+fn by_algorithm(client: u64, service: ServiceIndex, head: &ServiceHead) -> Option<BackendIndex> {
     match head.algorithm {
         Algorithm::ROUND_ROBIN => {
             let state = ctx::shared(maps::service_state.get_ptr_mut(service.index))?;
@@ -125,7 +220,7 @@ fn by_algorithm<const V6: bool>(
             let second = at(service, place(head, ctx::random()))?;
             Some(if active(second) < active(first) { second } else { first })
         }
-        Algorithm::MAGLEV => at(service, hashed(head, client(ctx, head))),
+        Algorithm::MAGLEV => at(service, hashed(head, client)),
         _ => at(service, place(head, ctx::random())),
     }
 }
@@ -142,43 +237,42 @@ fn active(index: BackendIndex) -> u64 {
     ctx::copy(maps::backend_state.get_ptr(index.index)).unwrap_or_default().active
 }
 
+/// Whose hash Maglev takes; of no meaning for others.
+#[inline(always)]
+fn client<const V6: bool>(ctx: &SockAddr<V6>, head: &ServiceHead) -> u64 {
+    if head.algorithm != Algorithm::MAGLEV {
+        0
+    } else if head.flags.contains(ServiceFlags::KEY_CONNECTION) {
+        ctx.cookie()
+    } else {
+        owner(ctx, head)
+    }
+}
+
 /// Who connects, as far as choosing a backend goes. The source address is not known before the
 /// route is, and that depends on the backend; what owns addresses is the network namespace.
 #[inline(always)]
-fn client<const V6: bool>(ctx: &SockAddr<V6>, head: &ServiceHead) -> u64 {
-    if head.flags.contains(ServiceFlags::KEY_CONNECTION) {
-        ctx.cookie()
-    } else if head.flags.contains(ServiceFlags::KEY_WORKLOAD) {
+fn owner<const V6: bool>(ctx: &SockAddr<V6>, head: &ServiceHead) -> u64 {
+    if head.flags.contains(ServiceFlags::KEY_WORKLOAD) {
         ctx::current_cgroup()
     } else {
         ctx.netns_cookie()
     }
 }
 
-#[inline(always)]
-fn affinity_key<const V6: bool>(
-    ctx: &SockAddr<V6>,
-    service: ServiceIndex,
-    head: &ServiceHead,
-) -> AffinityKey {
-    let by_workload = head.flags.contains(ServiceFlags::KEY_WORKLOAD);
-    let client = if by_workload { ctx::current_cgroup() } else { ctx.netns_cookie() };
-    AffinityKey { client, service, pad: 0 }
-}
-
 /// The backend that the client had last, if it still may.
 #[inline(always)]
-fn returning<const V6: bool>(
-    ctx: &SockAddr<V6>,
+fn returning(
+    client: u64,
     service: ServiceIndex,
     head: &ServiceHead,
-) -> Option<(BackendIndex, Backend)> {
-    let key = affinity_key(ctx, service, head);
+) -> Option<(BackendIndex, &'static Backend)> {
+    let key = AffinityKey { client, service, pad: 0 };
     let entry = ctx::shared(maps::affinity.get_ptr_mut(key))?;
     let affinity = ctx::load(entry);
-    let backend = ctx::copy(maps::backends.get_ptr(affinity.backend.index))?;
+    let backend = ctx::backend(affinity.backend)?;
     let now = ctx::now_ns();
-    if !sticks(&affinity, &backend, service, head.affinity_ms, now) {
+    if !sticks(&affinity, backend, service, head.affinity_ms, now) {
         return None;
     }
     ctx::store(&mut entry.used_ns, now);
@@ -188,23 +282,31 @@ fn returning<const V6: bool>(
 /// Remembers the client's backend. Where another connection of the same client was first, both
 /// go to its backend.
 #[inline(always)]
-fn remember<const V6: bool>(
-    ctx: &SockAddr<V6>,
+fn remember(
+    client: u64,
     service: ServiceIndex,
     head: &ServiceHead,
     index: BackendIndex,
-    backend: Backend,
-) -> (BackendIndex, Backend) {
-    let key = affinity_key(ctx, service, head);
+    backend: &'static Backend,
+) -> (BackendIndex, &'static Backend) {
+    let key = AffinityKey { client, service, pad: 0 };
     let value = Affinity { backend: index, generation: backend.generation, used_ns: ctx::now_ns() };
     if maps::affinity.insert(key, value, NOEXIST).is_ok() {
         return (index, backend);
     }
-    if let Some(other) = returning(ctx, service, head) {
+    if let Some(other) = returning(client, service, head) {
         return other;
     }
+    keep(client, service, index, backend.generation);
+    (index, backend)
+}
+
+/// Remembers the client's backend in the place of any other.
+#[inline(always)]
+fn keep(client: u64, service: ServiceIndex, backend: BackendIndex, generation: u32) {
+    let key = AffinityKey { client, service, pad: 0 };
+    let value = Affinity { backend, generation, used_ns: ctx::now_ns() };
     if maps::affinity.insert(key, value, 0).is_err() {
         telemetry::count(Reason::AFFINITY_FULL);
     }
-    (index, backend)
 }

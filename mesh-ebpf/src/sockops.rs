@@ -4,12 +4,14 @@
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::event::{Event, EventKind};
 use mesh_common::logic::payload::{self, Final};
-use mesh_common::logic::stage::{Change, on_state};
+use mesh_common::logic::stage::{Change, failure, on_state};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{records, telemetry};
+use crate::{guard, parts, records, telemetry, timeouts};
 
+/// `BPF_SOCK_OPS_TIMEOUT_INIT`: how long the SYN, or its answer, has before it is sent again.
+const TIMEOUT_INIT: u32 = 1;
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: just before the SYN.
 const CONNECT: u32 = 3;
 /// `BPF_SOCK_OPS_STATE_CB`: a change of the TCP state, on followed sockets.
@@ -18,9 +20,28 @@ const STATE: u32 = 10;
 #[inline(always)]
 pub(crate) fn sockops(ctx: &SockOps) {
     match ctx.op() {
+        TIMEOUT_INIT => first_timeout(ctx),
         CONNECT => connecting(ctx),
         STATE => state(ctx),
         _ => {}
+    }
+}
+
+/// Only of connections that are being made: a listener's are no full sockets yet.
+#[inline(always)]
+fn first_timeout(ctx: &SockOps) {
+    if ctx.is_fullsock() == 0 {
+        return;
+    }
+    let Some(record) = records::find(ctx.owner(), ctx.cookie()) else { return };
+    if record.stage != Stage::CONNECTING || !record.flags.contains(ConnFlags::TIMED) {
+        return;
+    }
+    if let Some(policy) = guard::policy(record.service) {
+        let jiffies = ctx::load(&policy.timeouts.syn_rto_jiffies);
+        if jiffies != 0 {
+            ctx.reply(jiffies);
+        }
     }
 }
 
@@ -52,6 +73,9 @@ fn state(ctx: &SockOps) {
             if let Some(counters) = telemetry::holder(record.backend, record.generation) {
                 ctx::add(&mut counters.opened, 1);
             }
+            parts::opened(record);
+            timeouts::established(ctx, record);
+            record.received_mark = 0;
             return;
         }
         Change::Failed => {
@@ -61,9 +85,13 @@ fn state(ctx: &SockOps) {
                     telemetry::inactive(record.backend);
                 }
             }
+            parts::failed(record, failure(record.flags, ctx.total_retrans()));
             telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0));
         }
-        Change::Closed => closed(ctx, record, from),
+        Change::Closed => {
+            closed(ctx, record, from);
+            parts::closed(record);
+        }
     }
     records::free(cookie);
 }

@@ -69,6 +69,13 @@ pub(crate) fn holder(index: BackendIndex, generation: u32) -> Option<&'static mu
     }
 }
 
+/// Whether a backend's index has not been given to another since.
+#[inline(always)]
+pub(crate) fn holds(index: BackendIndex, generation: u32) -> bool {
+    ctx::shared(maps::backends.get_ptr_mut(index.index))
+        .is_some_and(|present| ctx::load(&present.generation) == generation)
+}
+
 #[inline(always)]
 pub(crate) fn report(event: &Event) {
     if !ctx::send(event) {

@@ -17,6 +17,10 @@ use crate::slot::Slot;
 /// agent rewrites the same service between every two reads.
 pub const MAX_TRIES: u32 = 4;
 
+/// How many backends of a guarded service are asked at a `connect()`: first as its algorithm says,
+/// then one slot after the other, so that all are asked where it has few.
+pub const MAX_PICKS: u32 = 35;
+
 /// A place in the service's table, and the fraction that decides between its two backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -51,6 +55,19 @@ pub const fn turn(head: &ServiceHead, cursor: u64) -> Option<Place> {
     }
     let slot = head.slot_base.wrapping_add((cursor % head.slot_count as u64) as u32);
     Some(Place { slot, fraction: 0 })
+}
+
+/// The place so many slots after the first, the table being a ring.
+#[must_use]
+#[inline(always)]
+pub const fn neighbour(head: &ServiceHead, first: Option<Place>, distance: u32) -> Option<Place> {
+    match first {
+        Some(first) => {
+            let offset = first.slot.wrapping_sub(head.slot_base) as u64 + distance as u64;
+            turn(head, offset)
+        }
+        None => None,
+    }
 }
 
 /// A client's place in a Maglev table. `None` where the service has no backend.

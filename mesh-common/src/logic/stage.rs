@@ -5,8 +5,9 @@
 //!                           └────────close─────────────────────► DONE (failed)
 //! ```
 
+use super::breaker::Outcome;
 use super::payload::state;
-use crate::conn::Stage;
+use crate::conn::{ConnFlags, Stage};
 
 /// What a state change means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,19 @@ impl Change {
             Self::Opened => Stage::OPEN,
             Self::Closed | Self::Failed => Stage::DONE,
         }
+    }
+}
+
+/// What a connection that did not get established says about the backend. An application that
+/// gives up before the SYN was due to be sent again, as one does that tries two addresses at once,
+/// says nothing.
+#[must_use]
+#[inline(always)]
+pub const fn failure(flags: ConnFlags, retransmits: u32) -> Outcome {
+    if flags.contains(ConnFlags::ABANDONED) && retransmits == 0 {
+        Outcome::Unknown
+    } else {
+        Outcome::Bad
     }
 }
 

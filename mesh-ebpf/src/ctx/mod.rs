@@ -4,6 +4,7 @@
 //! Context fields are read and written volatile: the verifier accepts only single accesses of
 //! the declared width, and the compiler would otherwise merge or move them.
 
+mod options;
 mod sock;
 mod sock_addr;
 mod sock_ops;
@@ -16,10 +17,14 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
     bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_get,
 };
+use mesh_common::addr::IpKey;
+use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::conn::ConnRecord;
 use mesh_common::event::Event;
 use mesh_common::flow::Flows;
+use mesh_common::guard::Transition;
 
+pub(crate) use self::options::Options;
 pub(crate) use self::sock::Sock;
 pub(crate) use self::sock_addr::SockAddr;
 pub(crate) use self::sock_ops::SockOps;
@@ -51,6 +56,13 @@ impl Owner {
         let map = (&raw const maps::flows).cast_mut().cast();
         // SAFETY: the map is a socket storage of `Flows`.
         unsafe { self.storage(map, create).cast::<Flows>().as_mut() }
+    }
+
+    /// Whether the socket is one of the agent's that go where they ask to.
+    #[inline(always)]
+    pub(crate) fn is_direct(self) -> bool {
+        let map = (&raw const maps::direct).cast_mut().cast();
+        !self.storage(map, false).is_null()
     }
 
     #[inline(always)]
@@ -105,6 +117,28 @@ pub(crate) fn set_errno(errno: u32) {
 pub(crate) fn copy<T: Copy>(value: Option<*const T>) -> Option<T> {
     // SAFETY: a map lookup's non-null pointer is valid until the program ends.
     value.map(|value| unsafe { ptr::read_volatile(value) })
+}
+
+/// A backend. Of one in use, only the flags change as long as this program runs.
+#[inline(always)]
+pub(crate) fn backend(index: BackendIndex) -> Option<&'static Backend> {
+    // SAFETY: as in `copy`.
+    maps::backends.get_ptr(index.index).map(|backend| unsafe { &*backend })
+}
+
+/// Reads an address word by word: left to itself, the compiler copies it byte by byte.
+#[inline(always)]
+pub(crate) fn address(address: &IpKey) -> IpKey {
+    let words = ptr::from_ref(address).cast::<u32>();
+    // SAFETY: a reference is valid; an address is four aligned words.
+    unsafe {
+        IpKey::from_v6_words([
+            ptr::read_volatile(words),
+            ptr::read_volatile(words.add(1)),
+            ptr::read_volatile(words.add(2)),
+            ptr::read_volatile(words.add(3)),
+        ])
+    }
 }
 
 /// Reads what other programs or user space change at any time.
@@ -192,6 +226,12 @@ pub(crate) fn store_record(to: &mut ConnRecord, record: &ConnRecord) {
         unsafe { ptr::write_volatile(to.add(at), ptr::read(from.add(at))) };
         at += 1;
     }
+}
+
+/// Sends a change of a guard; false where the ring is full.
+#[inline(always)]
+pub(crate) fn tell(transition: &Transition) -> bool {
+    maps::events.output_untyped::<Transition>(transition, 0).is_ok()
 }
 
 /// Sends an event; false where the ring is full.

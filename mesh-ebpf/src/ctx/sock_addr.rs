@@ -24,6 +24,12 @@ impl<const V6: bool> SockAddr<V6> {
         Self { raw: ctx.sock_addr }
     }
 
+    /// For helpers.
+    #[inline(always)]
+    pub(super) const fn raw(&self) -> *mut bpf_sock_addr {
+        self.raw
+    }
+
     /// IANA protocol number.
     #[inline(always)]
     pub(crate) fn protocol(&self) -> u32 {

@@ -36,8 +36,15 @@ impl SockOps {
         Self { raw: ctx.ops }
     }
 
+    /// For helpers.
+    #[inline(always)]
+    pub(super) const fn raw(&self) -> *mut bpf_sock_ops {
+        self.raw
+    }
+
     field! {
         op: u32,
+        is_fullsock: u32,
         family: u32,
         snd_nxt: u32,
         snd_una: u32,
@@ -52,6 +59,13 @@ impl SockOps {
     pub(crate) fn srtt_us(&self) -> u32 {
         // SAFETY: as in `op`.
         unsafe { ptr::read_volatile(&raw const (*self.raw).srtt_us) >> 3 }
+    }
+
+    /// What the kernel gets for an answer.
+    #[inline(always)]
+    pub(crate) fn reply(&self, value: u32) {
+        // SAFETY: as in `op`; the field is writable.
+        unsafe { ptr::write_volatile(&raw mut (*self.raw).__bindgen_anon_1.reply, value) };
     }
 
     /// Old and new state of a `STATE_CB`.

@@ -171,3 +171,25 @@ pub struct ConnsState {
     /// programs do not look there.
     pub overflowed: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rounds_and_flags_keep_apart(
+            trial in prop::option::of(0..16u64),
+            service in prop::option::of(0..16u64),
+            others in 0..4u16,
+        ) {
+            let flags = ConnFlags { bits: others }.with_trial(trial).with_service_trial(service);
+            prop_assert_eq!((flags.trial(), flags.service_trial()), (trial, service));
+            prop_assert_eq!(flags.bits & 3, others);
+            let flags = flags.and(ConnFlags::ABANDONED).and(ConnFlags::TIMED);
+            prop_assert_eq!((flags.trial(), flags.service_trial()), (trial, service));
+        }
+    }
+}

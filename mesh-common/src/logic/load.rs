@@ -52,3 +52,47 @@ pub const fn reserve(word: u64, limits: &Thresholds) -> Result<u64, Full> {
     }
     Ok(word.wrapping_add(PENDING))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn limits_hold_and_places_come_back(
+            steps in prop::collection::vec(0..4u8, 0..500),
+            max_connections in 0..20u32,
+            max_pending in 0..10u32,
+        ) {
+            let limits = Thresholds { max_connections, max_pending, ..Thresholds::default() };
+            let (mut word, mut open, mut making) = (0u64, 0u32, 0u32);
+            for step in steps {
+                match step {
+                    0 | 1 => match reserve(word, &limits) {
+                        Ok(next) => {
+                            word = next;
+                            making += 1;
+                        }
+                        Err(Full::Connections) => prop_assert_eq!(open + making, max_connections),
+                        Err(Full::Pending) => prop_assert_eq!(making, max_pending),
+                    },
+                    2 if making > 0 => {
+                        word -= ESTABLISHED;
+                        making -= 1;
+                        open += 1;
+                    }
+                    3 if open > 0 => {
+                        word -= OPEN;
+                        open -= 1;
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!((active(word), pending(word)), (open + making, making));
+                prop_assert!(max_connections == 0 || open + making <= max_connections);
+                prop_assert!(max_pending == 0 || making <= max_pending);
+            }
+        }
+    }
+}

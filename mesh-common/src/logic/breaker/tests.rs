@@ -126,19 +126,12 @@ proptest! {
                     let expected = match &mut model {
                         Model::Closed { .. } => Some(None),
                         Model::Open { since } if now - *since < 500 => None,
-                        Model::Open { .. } => {
-                            round_number += 1;
-                            model = Model::HalfOpen {
-                                begun: 1, good: 0, round: round_number, since: now,
-                            };
-                            Some(Some(round_number))
-                        }
                         Model::HalfOpen { begun, round, .. } if *begun < trials => {
                             *begun += 1;
                             Some(Some(*round))
                         }
                         Model::HalfOpen { since, .. } if now - *since < TRIALS_MS + 500 => None,
-                        Model::HalfOpen { .. } => {
+                        Model::Open { .. } | Model::HalfOpen { .. } => {
                             round_number += 1;
                             model = Model::HalfOpen {
                                 begun: 1, good: 0, round: round_number, since: now,

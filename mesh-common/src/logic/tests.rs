@@ -191,7 +191,8 @@ proptest! {
         prop_assert_eq!(slots, (base..base + count).collect::<Vec<u32>>());
     }
 
-    /// A chi-squared test over consecutive keys, as cookies are: 99.99 % of fair hashes pass.
+    /// A chi-squared test over consecutive keys, as cookies are: of a fair hash, one sample in 10^9
+    /// fails.
     #[test]
     fn consecutive_clients_are_spread_evenly(first in 0..1u64 << 48) {
         const SLOTS: usize = 101;
@@ -200,7 +201,7 @@ proptest! {
             counts[hashed(&head(0, 101), client).unwrap().slot as usize] += 1;
         }
         let chi: f64 = counts.iter().map(|count| (f64::from(*count) - 100.0).powi(2) / 100.0).sum();
-        prop_assert!(chi < 161.0, "{chi}");
+        prop_assert!(chi < 210.0, "{chi}");
     }
 
     #[test]

@@ -113,10 +113,10 @@ impl Fields {
         self.push(Reason::Invalid, field, message);
     }
 
-    /// Records a field that is defined but not acted on.
-    pub fn unsupported(&mut self, field: impl Into<String>, present: bool) {
+    /// Records a field that is defined but not acted on; `message` says why, and what is.
+    pub fn unsupported(&mut self, field: impl Into<String>, present: bool, message: &str) {
         if present {
-            self.push(Reason::NotSupported, field, "not supported yet: remove this field");
+            self.push(Reason::NotSupported, field, message);
         }
     }
 

@@ -1,8 +1,16 @@
 //! Load balancer: wire ⇄ model.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::bounds;
 use crate::model::{HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Policy};
 use crate::violation::Fields;
 use crate::wire;
+
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+/// Percent of the endpoints; 0 is never.
+const PANIC: RangeInclusive<u32> = 0..=100;
 
 pub(super) fn from_wire(fields: &mut Fields, spec: &wire::LoadBalancer) -> LoadBalancer {
     let policy = policy(fields, spec.policy);
@@ -12,12 +20,18 @@ pub(super) fn from_wire(fields: &mut Fields, spec: &wire::LoadBalancer) -> LoadB
         fields.invalid("spec.loadBalancer.policy", message);
     }
     let locality = spec.locality.and_then(|spec| locality(fields, spec));
+    let slow_start = bounds::duration(spec.slow_start_ms);
+    let slow_start =
+        bounds::optional(fields, "spec.loadBalancer.slowStart", slow_start, &SLOW_START);
+    let panic_threshold = Some(spec.panic_threshold);
+    let panic_threshold =
+        bounds::optional(fields, "spec.loadBalancer.panicThreshold", panic_threshold, &PANIC);
     LoadBalancer {
         policy: policy.unwrap_or_default(),
         hash_key: hash_key.unwrap_or_default(),
         locality,
-        slow_start: None,
-        panic_threshold: 0,
+        slow_start,
+        panic_threshold: bounds::percent(panic_threshold.unwrap_or(0)),
     }
 }
 
@@ -87,7 +101,7 @@ pub(super) fn to_wire(balancer: LoadBalancer) -> Option<wire::LoadBalancer> {
         policy: policy.into(),
         hash_key: hash_key.into(),
         locality: locality.map(Into::into),
-        slow_start_ms: slow_start.map_or(0, super::milliseconds),
+        slow_start_ms: slow_start.map(super::milliseconds),
         panic_threshold: panic_threshold.into(),
     })
 }

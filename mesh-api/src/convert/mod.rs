@@ -2,8 +2,11 @@
 //! reported at once with its field's path; coming out cannot fail.
 
 mod address;
+mod bounds;
 mod endpoint;
+mod health;
 mod load_balancer;
+mod resilience;
 mod service;
 mod service_config;
 #[cfg(test)]

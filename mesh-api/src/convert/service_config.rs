@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{label_text, load_balancer, milliseconds, optional_label};
+use super::resilience::{breaker, outlier, timeouts};
+use super::{health, label_text, load_balancer, milliseconds, optional_label};
 use crate::model::{Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule};
 use crate::violation::{Fields, Reason};
 use crate::wire;
@@ -14,6 +15,10 @@ const MAX_RULES: usize = 256;
 const MAX_WEIGHT: u32 = 1 << 20;
 /// Longest time that connections to a removed endpoint are given.
 const MAX_DRAIN: Duration = Duration::from_hours(24);
+/// Why a rule's `match` is refused.
+const MATCH: &str = "not supported: the kernel sees connections, not requests; rules that look \
+     into requests need an L7 proxy, which is not there yet: remove this field; connections are \
+     shared out by weight";
 
 pub(super) fn from_wire(
     fields: &mut Fields,
@@ -27,15 +32,10 @@ pub(super) fn from_wire(
         circuit_breaker,
         outlier_detection,
         health_check,
-        timeouts,
+        timeouts: socket_timeouts,
         retry,
         drain_timeout_ms,
     } = spec;
-    fields.unsupported("spec.circuitBreaker", circuit_breaker.is_some());
-    fields.unsupported("spec.outlierDetection", outlier_detection.is_some());
-    fields.unsupported("spec.healthCheck", health_check.is_some());
-    fields.unsupported("spec.timeouts", timeouts.is_some());
-    fields.unsupported("spec.retry", retry.is_some());
     let traffic_rules = rules(fields, &name, traffic_rules);
     let load_balancer =
         balancer.map(|balancer| load_balancer::from_wire(fields, &balancer)).unwrap_or_default();
@@ -49,10 +49,10 @@ pub(super) fn from_wire(
         traffic_rules,
         load_balancer,
         drain_timeout,
-        circuit_breaker: None,
-        outlier_detection: None,
-        health_check: None,
-        timeouts: None,
+        circuit_breaker: circuit_breaker.map(|spec| Box::new(breaker::from_wire(fields, spec))),
+        outlier_detection: outlier_detection.map(|spec| Box::new(outlier::from_wire(fields, spec))),
+        health_check: health_check.and_then(|spec| health::from_wire(fields, spec)),
+        timeouts: timeouts::from_wire(fields, socket_timeouts, retry),
     }
 }
 
@@ -77,9 +77,9 @@ fn rules(
     for (index, rule) in rules.into_iter().take(MAX_RULES).enumerate() {
         let at = format!("spec.trafficRules[{index}]");
         let wire::TrafficRule { destination, weight, retries, timeout_ms, r#match } = rule;
-        fields.unsupported(format!("{at}.retries"), retries.is_some());
-        fields.unsupported(format!("{at}.timeout"), timeout_ms != 0);
-        fields.unsupported(format!("{at}.match"), r#match.is_some());
+        fields.unsupported(format!("{at}.retries"), retries.is_some(), timeouts::REQUESTS);
+        fields.unsupported(format!("{at}.timeout"), timeout_ms.is_some(), timeouts::REQUESTS);
+        fields.unsupported(format!("{at}.match"), r#match.is_some(), MATCH);
         if weight > MAX_WEIGHT {
             let message = format!("{weight} is too high: use 0 to {MAX_WEIGHT}");
             fields.invalid(format!("{at}.weight"), message);
@@ -121,7 +121,17 @@ fn destination_of(
 
 impl From<&ServiceConfig> for wire::ServiceConfig {
     fn from(config: &ServiceConfig) -> Self {
-        let ServiceConfig { name, traffic_rules, load_balancer, drain_timeout, .. } = config;
+        let ServiceConfig {
+            name,
+            labels: _,
+            traffic_rules,
+            load_balancer,
+            drain_timeout,
+            circuit_breaker,
+            outlier_detection,
+            health_check,
+            timeouts,
+        } = config;
         let rule = |rule: &TrafficRule| {
             let own = rule.destination.service == *name && rule.destination.version.is_some();
             wire::TrafficRule {
@@ -137,11 +147,16 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
                 ..wire::TrafficRule::default()
             }
         };
+        let (timeouts, retry) = timeouts::to_wire(timeouts.as_deref().copied());
         Self {
             traffic_rules: traffic_rules.iter().map(rule).collect(),
             load_balancer: load_balancer::to_wire(*load_balancer),
+            circuit_breaker: circuit_breaker.as_deref().copied().map(breaker::to_wire),
+            outlier_detection: outlier_detection.as_deref().copied().map(outlier::to_wire),
+            health_check: health_check.as_deref().map(health::to_wire),
+            timeouts,
+            retry,
             drain_timeout_ms: drain_timeout.map(milliseconds),
-            ..Self::default()
         }
     }
 }

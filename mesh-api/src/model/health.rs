@@ -11,7 +11,7 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// Between the beginnings of two checks, 50 ms to 1 hour.
     pub interval: Duration,
-    /// Until a check must have its answer; not above the interval.
+    /// Until a check must have its answer; 10 ms to the interval.
     pub timeout: Duration,
     /// Successful checks in a row that make an endpoint healthy, 1 to 100.
     pub healthy_threshold: u32,

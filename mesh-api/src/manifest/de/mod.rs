@@ -173,6 +173,7 @@ pub(in crate::manifest) fn unknown_field(key: &str, fields: &[&str]) -> String {
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match near {
         Some((_, field)) => format!("unknown field: did you mean {field:?}?"),
+        None if fields.is_empty() => "unknown field: there are none here".to_owned(),
         None => format!("unknown field: there are {}", fields.join(", ")),
     }
 }

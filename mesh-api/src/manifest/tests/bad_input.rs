@@ -169,10 +169,48 @@ fn rules_of_one_object_are_kept_with_lines() {
             "a.yaml:5: ServiceConfig prod/reviews: spec.trafficRules: the weights add up to 0: give at least one rule a weight above 0"
         ]
     );
+}
+
+#[test]
+fn mistakes_within_health_and_resilience_have_their_lines() {
+    let config = CONFIG.replace(
+        "spec:",
+        "\
+spec:
+  circuitBreaker:
+    maxFailures: 0
+    perEndpoint:
+      maxFailures: 5
+      windows: 10s
+  outlierDetection:
+    interval: 10
+  healthCheck:
+    http:
+      paths: /
+      statuses:
+      - '200'
+      - 20x
+    intervall: 1s
+  timeouts:
+    request: 1s
+  retry:
+    attempts: -1",
+    );
+    let said: Vec<String> = refused(&config)
+        .iter()
+        .map(|line| line.replace("ServiceConfig prod/reviews: spec.", ""))
+        .collect();
     assert_eq!(
-        refused(&CONFIG.replace("spec:", "spec:\n  timeouts: {connect: 1s}")),
+        said,
         [
-            "a.yaml:5: ServiceConfig prod/reviews: spec.timeouts: not supported yet: remove this field"
+            "a.yaml:6: circuitBreaker.maxFailures: 0 is out of range: use 1 to 1023, or leave it out",
+            "a.yaml:9: circuitBreaker.perEndpoint.windows: unknown field: did you mean \"window\"?",
+            "a.yaml:11: outlierDetection.interval: expected a duration like 250ms, 5s or 1m30s, found the number 10",
+            "a.yaml:14: healthCheck.http.paths: unknown field: did you mean \"path\"?",
+            "a.yaml:17: healthCheck.http.statuses[1]: \"20x\" is no status: use three digits, 100 to 599, as in \"200\" or \"200-299\"",
+            "a.yaml:18: healthCheck.intervall: unknown field: did you mean \"interval\"?",
+            "a.yaml:20: timeouts.request: not supported: the kernel sees connections, not requests; timeouts and retries of requests need an L7 proxy, which is not there yet: remove this field; for connections there are spec.timeouts.connect and spec.retry",
+            "a.yaml:22: retry.attempts: expected a whole number from 0 to 4294967295, found the number -1",
         ]
     );
 }

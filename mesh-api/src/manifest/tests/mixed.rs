@@ -55,6 +55,16 @@ fn what_only_comes_from_the_wrong_type_is_not_said() {
     // The policy may have been meant to be Maglev.
     let balancer = "spec:\n  loadBalancer: {policy: maglev, hashKey: Workload}";
     only(&CONFIG.replace("spec:", balancer));
+    // The interval may have been meant to be longer than 10s, and the ejection shorter than 30s.
+    let check =
+        |interval: &str| format!("spec:\n  healthCheck: {{tcp: {{}}, {interval}, timeout: 20s}}");
+    only(&CONFIG.replace("spec:", &check("interval: 30")));
+    only(&CONFIG.replace("spec:", &check("intervall: 30s")));
+    let outlier = "spec:\n  outlierDetection: {baseEjectionTime: 1, maxEjectionTime: 10s}";
+    only(&CONFIG.replace("spec:", outlier));
+    // The other one may have been meant to be looked at.
+    let outlier = "spec:\n  outlierDetection: {consecutiveFailures: 0, failurePercentage: all}";
+    only(&CONFIG.replace("spec:", outlier));
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ mod bad_input;
 mod hostile;
 mod mixed;
 mod positions;
+mod resilience;
 mod round_trip;
 
 use super::{Located, Problems, parse};

@@ -156,17 +156,23 @@ fn config() -> impl Strategy<Value = wire::ServiceConfig> {
         (1..3_i32, 0..4_i32).prop_map(|(mode, scope)| wire::LocalityPolicy { mode, scope });
     // 4 is Maglev, the only one with a key.
     let policy = prop_oneof![(0..4_i32, 0..1_i32), (4..5_i32, 0..4_i32)];
-    let balancer =
-        (policy, prop::option::of(locality)).prop_map(|((policy, hash_key), locality)| {
-            wire::LoadBalancer { policy, hash_key, locality, ..wire::LoadBalancer::default() }
-        });
+    let slow_start = prop::option::of(1000..3_600_001_u64);
+    let balancer = (policy, prop::option::of(locality), slow_start, 0..101_u32).prop_map(
+        |((policy, hash_key), locality, slow_start_ms, panic_threshold)| wire::LoadBalancer {
+            policy,
+            hash_key,
+            locality,
+            slow_start_ms,
+            panic_threshold,
+        },
+    );
     let drain = prop::option::of(0..86_400_001_u64);
-    (rules, prop::option::of(balancer), drain).prop_map(
-        |(traffic_rules, load_balancer, drain_timeout_ms)| wire::ServiceConfig {
+    (rules, prop::option::of(balancer), drain, super::resilience::specs()).prop_map(
+        |(traffic_rules, load_balancer, drain_timeout_ms, specs)| wire::ServiceConfig {
             traffic_rules,
             load_balancer,
             drain_timeout_ms,
-            ..wire::ServiceConfig::default()
+            ..specs
         },
     )
 }
@@ -176,7 +182,7 @@ pub(crate) fn object() -> impl Strategy<Value = wire::Object> {
     let spec = prop_oneof![
         service().prop_map(wire::object::Spec::Service),
         endpoint().prop_map(wire::object::Spec::Endpoint),
-        config().prop_map(wire::object::Spec::ServiceConfig),
+        config().prop_map(wire::object::Spec::ServiceConfig).boxed(),
     ];
     (metadata(), spec)
         .prop_map(|(metadata, spec)| wire::Object { metadata: Some(metadata), spec: Some(spec) })

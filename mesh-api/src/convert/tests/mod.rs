@@ -1,5 +1,8 @@
 //! What the fields of the model may hold, and what is said where they may not.
 
+mod health;
+mod resilience;
+
 use std::time::Duration;
 
 use crate::manifest::{Located, parse};

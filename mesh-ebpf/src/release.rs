@@ -34,8 +34,7 @@ pub(crate) fn release(ctx: &Sock) {
     let stage = ctx::load(&record.stage);
     if stage == Stage::CONNECTING {
         // The state change that follows is the application's doing, not the backend's.
-        let flags = ctx::load(&record.flags).and(ConnFlags::ABANDONED);
-        ctx::store(&mut record.flags, flags);
+        ctx::set_flags(record, ConnFlags::ABANDONED);
         return;
     }
     let ends_here = stage == Stage::CHOSEN || stage == Stage::DATAGRAM;

@@ -9,7 +9,8 @@ mod sock;
 mod sock_addr;
 mod sock_ops;
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xsub};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xsub};
+use core::mem::offset_of;
 use core::ptr;
 
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
@@ -19,7 +20,7 @@ use aya_ebpf::helpers::generated::{
 };
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendIndex};
-use mesh_common::conn::ConnRecord;
+use mesh_common::conn::{ConnFlags, ConnRecord};
 use mesh_common::event::Event;
 use mesh_common::flow::Flows;
 use mesh_common::guard::Transition;
@@ -212,6 +213,18 @@ pub(crate) fn shared<T>(value: Option<*mut T>) -> Option<&'static mut T> {
     // SAFETY: valid until the program ends; what others write at the same time is read and
     // written through the functions above.
     value.map(|value| unsafe { &mut *value })
+}
+
+/// Sets flags of a record that may have become another socket's meanwhile: nothing else of it
+/// changes, whoever writes it at the same time.
+#[inline(always)]
+pub(crate) fn set_flags(record: &mut ConnRecord, flags: ConnFlags) {
+    const WORD: usize = offset_of!(ConnRecord, flags) / 8;
+    const SHIFT: usize = offset_of!(ConnRecord, flags) % 8 * 8;
+    let word = ptr::from_mut(record).cast::<u64>().wrapping_add(WORD);
+    let bits = u64::from(flags.bits) << SHIFT;
+    // SAFETY: an aligned word within the record; the target's first byte is the lowest.
+    unsafe { atomic_or::<u64, u64, { AtomicOrdering::Relaxed }>(word, bits) };
 }
 
 /// Copies a record word by word: left to itself, the compiler copies it byte by byte.

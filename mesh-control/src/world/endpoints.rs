@@ -53,6 +53,12 @@ impl Endpoints {
         self.v4 == 0 && self.v6 == 0
     }
 
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.v4 + self.v6
+    }
+
     /// Their versions; `None` stands for endpoints without one.
     pub fn versions(&self) -> impl Iterator<Item = Option<&Label>> {
         self.versions.keys().map(Option::as_ref)

@@ -1,6 +1,7 @@
 //! What may be stored and does not work yet, or not as it may have been meant: most of it is put
 //! right by an object that comes later, so it is no violation.
 
+mod resilience;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use mesh_api::model::{
 };
 use mesh_api::violation::Warning;
 
+use self::resilience::Reached;
 use super::{Batch, Plan};
 use crate::world::{Endpoints, Family, World};
 
@@ -95,27 +97,37 @@ fn check(world: &World, name: &ObjectName, of: &Objects<'_>, found: &mut Vec<War
         return;
     };
     let config = stored(world, Kind::ServiceConfig, name).and_then(as_config);
-    let sources = sources(world, name, config);
+    let destinations = destinations(name, config);
+    let sources: Vec<&Endpoints> =
+        destinations.iter().filter_map(|service| world.endpoints_of(service)).collect();
     if !sources.is_empty() {
         families(service, of, &sources, found);
         strict(name, config, of, &sources, found);
     }
     unused(world, service, of, found);
+    if let Some(config) = config {
+        let checked = destinations.iter().any(|service| {
+            let config = stored(world, Kind::ServiceConfig, service).and_then(as_config);
+            config.is_some_and(|config| config.health_check.is_some())
+        });
+        let endpoints = sources.iter().map(|source| source.len()).sum();
+        let reached = Reached { endpoints, checked };
+        resilience::check(world, service, config, of, reached, found);
+    }
 }
 
-/// The endpoints that the connections of a service can go to, by service.
-fn sources<'w>(
-    world: &'w World,
-    name: &ObjectName,
-    config: Option<&ServiceConfig>,
-) -> Vec<&'w Endpoints> {
+/// The services to whose endpoints the connections of a service go.
+fn destinations<'w>(
+    name: &'w ObjectName,
+    config: Option<&'w ServiceConfig>,
+) -> BTreeSet<&'w ObjectName> {
     let rules = config.map_or(&[][..], |config| &config.traffic_rules);
     let rules = rules.iter().filter(|rule| rule.weight > 0);
     let mut services: BTreeSet<&ObjectName> = rules.map(|rule| &rule.destination.service).collect();
     if services.is_empty() {
         services.insert(name);
     }
-    services.into_iter().filter_map(|service| world.endpoints_of(service)).collect()
+    services
 }
 
 /// Addresses of a family that no endpoint has.

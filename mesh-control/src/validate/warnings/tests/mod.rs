@@ -1,12 +1,14 @@
 //! Each warning: when it is given, at which object, and when it is not.
 
+mod resilience;
+
 use mesh_api::manifest::{Located, parse};
 
 use crate::testing::model;
 use crate::validate::{Batch, plan};
 use crate::world::{Stored, World};
 
-/// Objects in short: `svc NAME VIP,...`, `ep NAME SERVICE ADDRESS MORE`, `sc NAME SPEC`.
+/// Objects in short: `svc NAME VIP,... PORTS`, `ep NAME SERVICE ADDRESS MORE`, `sc NAME SPEC`.
 fn batch(lines: &str) -> Batch {
     let manifests: Vec<String> = lines
         .trim()
@@ -16,6 +18,9 @@ fn batch(lines: &str) -> Batch {
             let (kind, spec) = match words[..] {
                 ["svc", _, vips] => {
                     ("Service", format!("vips: ['{}'], ports: [{{port: 80}}]", vips.replace(',', "','")))
+                }
+                ["svc", _, vips, ..] => {
+                    ("Service", format!("vips: ['{}'], {}", vips.replace(',', "','"), words[3..].join(" ")))
                 }
                 ["ep", _, service, address] => {
                     ("Endpoint", format!("service: {service}, address: '{address}'"))

@@ -24,6 +24,8 @@ const DEFAULT_JITTER: u32 = 10;
 const DEFAULT_PATH: &str = "/";
 const DEFAULT_STATUSES: (u16, u16) = (200, 399);
 const STATUS: RangeInclusive<u16> = 100..=599;
+/// Besides letters and digits, in path and query (RFC 3986).
+const IN_PATHS: &str = "-._~!$&'()*+,;=:@/?%";
 /// Most characters of a path, and of a host or the name of a gRPC service.
 const MAX_PATH: usize = 1024;
 const MAX_NAME: usize = 255;
@@ -132,10 +134,9 @@ fn http(fields: &mut Fields, spec: &wire::HttpCheck) -> Probe {
     } else if path.len() > MAX_PATH {
         let message = format!("{} bytes long: at most {MAX_PATH} are allowed", path.len());
         fields.invalid(PATH, message);
-    } else if !path.chars().all(|c| c.is_ascii_graphic() && c != '#') {
+    } else if !path.chars().all(|c| c.is_ascii_alphanumeric() || IN_PATHS.contains(c)) {
         let message = format!(
-            "{shown:?} has spaces, \"#\" or characters beyond visible ASCII: write them as %20, %23 \
-             and so on"
+            "{shown:?} has characters that a path cannot have: write them as %20, %C3%A4 and so on"
         );
         fields.invalid(PATH, message);
     }

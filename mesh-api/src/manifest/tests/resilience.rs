@@ -107,7 +107,11 @@ fn health() -> impl Strategy<Value = wire::HealthCheck> {
         std::cmp::Ordering::Greater => format!("{b}-{a}"),
     });
     // "/" alone is the default of the first, "" is that of all.
-    let http = ("|/[!-\"$-~]{0,40}", "|[a-zA-Z0-9._:-]{1,40}", prop::collection::vec(status, 0..4))
+    let http = (
+        "|/[a-z%/?=&:@!$'()*+,;._~-]{0,40}",
+        "|[a-zA-Z0-9._:-]{1,40}",
+        prop::collection::vec(status, 0..4),
+    )
         .prop_map(|(path, host, statuses)| wire::HttpCheck { path, host, statuses });
     let none = wire::HealthCheck::default;
     let probe = prop_oneof![

@@ -45,7 +45,7 @@ pub struct OutlierPolicy {
     /// Failed connections in a row, up to [`crate::logic::outlier::MAX_CONSECUTIVE`]; 0: that is
     /// no reason.
     pub consecutive_failures: u32,
-    /// Milliseconds of the first ejection; the n-th takes n times that.
+    /// Milliseconds of the first ejection; the n-th takes n times that. 0: ejections are ignored.
     pub base_ms: u32,
     /// The longest ejection, milliseconds.
     pub max_ms: u32,

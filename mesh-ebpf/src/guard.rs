@@ -101,7 +101,7 @@ pub(crate) fn enter_backend(
     let guard = backend_guard(backend)?;
     let whose = Whose { service, backend, generation };
     let limits = ctx::load(&policy.backend);
-    let entered = enter(guard, &limits, whose);
+    let entered = enter(guard, &limits, policy, whose);
     if entered.is_none() {
         ctx::add(&mut guard.skipped, 1);
     }
@@ -109,9 +109,14 @@ pub(crate) fn enter_backend(
 }
 
 #[inline(always)]
-fn enter(guard: &mut BackendGuard, limits: &Thresholds, whose: Whose) -> Option<ConnFlags> {
+fn enter(
+    guard: &mut BackendGuard,
+    limits: &Thresholds,
+    policy: &Policy,
+    whose: Whose,
+) -> Option<ConnFlags> {
     let word = ctx::load(&guard.outlier);
-    if outlier::is_ejected(word) {
+    if outlier::is_ejected(word) && ctx::load(&policy.outlier.base_ms) != 0 {
         match outlier::admit(word, now_ms()) {
             outlier::Admission::Ejected => return None,
             outlier::Admission::Back(back) => {

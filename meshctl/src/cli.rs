@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
-    apply, completion, delete, deregister, describe, diff, get, history, register, rollback,
-    workloads,
+    apply, completion, delete, deregister, describe, diff, get, health, history, register,
+    rollback, workloads,
 };
 use crate::output::Format;
 
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Show the control plane and the revision that is live on each node.
     Status,
+    /// Show which endpoints are healthy, and which breakers and ejections keep connections away.
+    Health(health::Args),
     /// Show who runs on each node, and whether they are in the mesh.
     Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mesh_api::violation::Violation;
 use mesh_api::wire;
 use mesh_api::wire::control_client::ControlClient;
+use mesh_api::wire::health_client::HealthClient;
 use mesh_api::wire::workloads_client::WorkloadsClient;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
@@ -87,6 +88,7 @@ impl Context {
         };
         Ok(Client {
             workloads: WorkloadsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            health: HealthClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
             limit,
@@ -99,6 +101,7 @@ impl Context {
 pub(crate) struct Client {
     control: ControlClient<Channel>,
     workloads: WorkloadsClient<Channel>,
+    health: HealthClient<Channel>,
     server: String,
     limit: Limit,
 }
@@ -178,6 +181,25 @@ impl Client {
         answered(&self.server, answer)
     }
 
+    /// Health of endpoints; `None` from a control plane that does not gather it.
+    pub(crate) async fn health(
+        &mut self,
+        message: wire::ListHealthRequest,
+    ) -> Result<Option<wire::ListHealthResponse>, Failure> {
+        let left = self.limit.left();
+        let answer = tokio::time::timeout(left, self.health.list(timed(message, left))).await;
+        known(&self.server, answer)
+    }
+
+    /// Health of endpoints and all its changes; `None` as above.
+    pub(crate) async fn watch_health(
+        &mut self,
+        message: wire::ListHealthRequest,
+    ) -> Result<Option<tonic::Streaming<wire::HealthEvent>>, Failure> {
+        let answer = tokio::time::timeout(self.limit.left(), self.health.watch(message)).await;
+        known(&self.server, answer)
+    }
+
     /// What a status means.
     pub(crate) fn failure(&self, status: &Status) -> Failure {
         classify(&self.server, status)
@@ -197,6 +219,17 @@ fn answered<T>(
     match answer {
         Ok(answer) => answer.map_err(|status| classify(server, &status)),
         Err(_) => Err(timed_out(server)),
+    }
+}
+
+/// The answer; `None` where the control plane does not know the call.
+fn known<T>(
+    server: &str,
+    answer: Result<Result<tonic::Response<T>, Status>, tokio::time::error::Elapsed>,
+) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(None),
+        other => answered(server, other).map(|response| Some(response.into_inner())),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `get --watch`: what is there, then every change, over lost connections too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use mesh_api::manifest::{Manifest, to_yaml};
 use mesh_api::wire;
@@ -9,35 +8,18 @@ use mesh_api::wire::watch_event::Event;
 use serde::Serialize;
 
 use super::get::Selection;
+use super::stay::{message, stay};
 use crate::client::{Client, Context};
 use crate::failure::Failure;
 use crate::output::objects::Columns;
 use crate::output::table::Table;
-use crate::output::{Format, emit, note};
+use crate::output::{Format, emit};
 use crate::target::word;
-
-/// Pause between attempts to connect again.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(context: &Context, selection: &Selection) -> Result<(), Failure> {
     let mut printer = Printer::new(context, selection);
     let mut view = View::new(&selection.target.names);
-    // Where there never was a connection, waiting for one helps nobody.
-    let mut client = context.connect_to_stay().await?;
-    loop {
-        match follow(&mut client, selection, &mut view, &mut printer).await {
-            Err(Failure::Unreachable { reason, .. }) => {
-                note(&format!("connection lost ({reason}): trying again"));
-            }
-            other => return other,
-        }
-        client = loop {
-            tokio::time::sleep(RETRY).await;
-            if let Ok(client) = context.connect_to_stay().await {
-                break client;
-            }
-        };
-    }
+    stay(context, async |client| follow(client, selection, &mut view, &mut printer).await).await
 }
 
 /// Prints until the stream ends; always returns an error.
@@ -54,14 +36,7 @@ async fn follow(
     };
     let mut stream = client.watch(request).await?;
     loop {
-        let event = match stream.message().await {
-            Ok(Some(event)) => event,
-            Ok(None) => {
-                let ended = tonic::Status::unavailable("the control plane ended the stream");
-                return Err(client.failure(&ended));
-            }
-            Err(status) => return Err(client.failure(&status)),
-        };
+        let event = message(client, &mut stream).await?;
         printer.print(view.on(event))?;
     }
 }

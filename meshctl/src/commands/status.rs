@@ -12,7 +12,9 @@ use crate::output::{emit_value, time};
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let response = client.status(wire::StatusRequest {}).await?;
-    let status = Status::from(response);
+    let unhealthy = wire::ListHealthRequest { unhealthy_only: true, ..Default::default() };
+    let health = client.health(unhealthy).await?;
+    let status = Status { health: health.map(Health::from), ..Status::from(response) };
     let names = || status.nodes.iter().map(|node| format!("node/{}", node.name)).collect();
     emit_value(context, &status, names, |wide| status.table(&context.server, wide, context.style))
 }
@@ -26,7 +28,56 @@ struct Status {
     services: u64,
     endpoints: u64,
     service_configs: u64,
+    /// Nothing from a control plane that does not gather it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
     nodes: Vec<Node>,
+}
+
+/// How much keeps connections away.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    unhealthy_endpoints: usize,
+    /// Open or half-open, of all nodes.
+    breakers: usize,
+    ejections: usize,
+}
+
+impl From<wire::ListHealthResponse> for Health {
+    fn from(response: wire::ListHealthResponse) -> Self {
+        let unhealthy = wire::HealthStatus::Unhealthy;
+        let endpoints = response.endpoints.iter().filter(|it| it.status() == unhealthy);
+        let guards = || response.guards.iter().flat_map(|node| &node.guards);
+        let ejected = |guard: &&wire::GuardReport| guard.state() == wire::GuardState::Ejected;
+        let ejections = guards().filter(ejected).count();
+        Self {
+            unhealthy_endpoints: endpoints.count(),
+            breakers: guards().count() - ejections,
+            ejections,
+        }
+    }
+}
+
+impl Health {
+    /// As in `Health: 2 endpoints unhealthy, 1 ejection (see …)`; nothing where all is well.
+    fn line(&self) -> Option<String> {
+        let Self { unhealthy_endpoints, breakers, ejections } = self;
+        let count = |number: &usize, one: &str, more: &str| {
+            let plural = if *number == 1 { "" } else { "s" };
+            (*number > 0).then(|| format!("{number} {one}{plural}{more}"))
+        };
+        let parts: Vec<String> = [
+            count(unhealthy_endpoints, "endpoint", " unhealthy"),
+            count(breakers, "breaker", " not closed"),
+            count(ejections, "ejection", ""),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let parts = parts.join(", ");
+        (!parts.is_empty()).then(|| format!("Health: {parts} (meshctl health --unhealthy)\n"))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +112,7 @@ impl From<wire::StatusResponse> for Status {
             services: response.services,
             endpoints: response.endpoints,
             service_configs: response.service_configs,
+            health: None,
             nodes: response.nodes.into_iter().map(|node| Node::new(node, newest)).collect(),
         }
     }
@@ -103,9 +155,12 @@ impl Status {
     fn table(&self, server: &str, wide: bool, style: Style) -> String {
         let mut out = format!(
             "Control plane {server}, version {}: revision {}; services {}, endpoints {}, \
-             service configs {}\n\n",
+             service configs {}\n",
             self.version, self.revision, self.services, self.endpoints, self.service_configs
         );
+        let health = self.health.as_ref().and_then(Health::line).unwrap_or_default();
+        out.push_str(&health);
+        out.push('\n');
         if self.nodes.is_empty() {
             out.push_str("No node has connected yet\n");
             return out;
@@ -200,6 +255,34 @@ e      yes         0      behind    -     0
 d rejects revision 12: default/reviews: no room
 "
         );
+    }
+
+    #[test]
+    fn what_keeps_connections_away_is_counted() {
+        let guard = |state: wire::GuardState| wire::GuardReport {
+            state: state.into(),
+            ..wire::GuardReport::default()
+        };
+        let node = |guards| wire::NodeGuards { guards, ..wire::NodeGuards::default() };
+        let endpoint = wire::EndpointHealthView {
+            status: wire::HealthStatus::Unhealthy.into(),
+            ..wire::EndpointHealthView::default()
+        };
+        let health = Health::from(wire::ListHealthResponse {
+            endpoints: vec![endpoint],
+            guards: vec![
+                node(vec![guard(wire::GuardState::Open), guard(wire::GuardState::Ejected)]),
+                node(vec![guard(wire::GuardState::HalfOpen)]),
+            ],
+        });
+        let status = Status { health: Some(health), ..wire::StatusResponse::default().into() };
+        let json = serde_json::to_value(&status).expect("JSON");
+        assert_eq!(json["health"]["unhealthyEndpoints"], 1);
+        let text = status.table("http://x", false, Style::PLAIN);
+        let line = "\nHealth: 1 endpoint unhealthy, 2 breakers not closed, 1 ejection \
+                    (meshctl health --unhealthy)\n\n";
+        assert!(text.contains(line), "{text}");
+        assert_eq!(Health::from(wire::ListHealthResponse::default()).line(), None);
     }
 
     #[test]

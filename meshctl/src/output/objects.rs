@@ -7,7 +7,7 @@ use mesh_api::wire;
 use serde::Serialize;
 use std::time::Duration;
 
-use super::{Format, settings};
+use super::{Format, resilience, settings};
 use crate::failure::Failure;
 
 /// Which columns a table of objects has.
@@ -18,6 +18,10 @@ pub(crate) struct Columns {
     pub(crate) namespaces: bool,
     pub(crate) wide: bool,
 }
+
+/// What a wide table of configs has more.
+const CONFIG_WIDE: [&str; 6] =
+    ["LOCALITY", "DRAIN-TIMEOUT", "HEALTH-CHECK", "BREAKER", "OUTLIER", "TIMEOUTS"];
 
 impl Columns {
     pub(crate) fn of(kind: Kind, namespaces: bool, format: Format) -> Self {
@@ -32,7 +36,7 @@ impl Columns {
                 &["SERVICE", "VERSION", "ADDRESS", "STATE", "WEIGHT"],
                 &["TTL", "PORTS", "NODE", "WORKLOAD", "REGION", "ZONE"],
             ),
-            Kind::ServiceConfig => (&["RULES", "POLICY"], &["LOCALITY", "DRAIN-TIMEOUT"]),
+            Kind::ServiceConfig => (&["RULES", "POLICY"], &CONFIG_WIDE),
         };
         let mut heading = Vec::new();
         if self.namespaces {
@@ -57,10 +61,13 @@ impl Columns {
         let (normal, more) = match &object.spec {
             Some(wire::object::Spec::Service(spec)) => service(spec),
             Some(wire::object::Spec::Endpoint(spec)) => endpoint(spec),
-            Some(wire::object::Spec::ServiceConfig(spec)) => (
-                vec![rules(spec), settings::policy(spec)],
-                vec![settings::locality(spec), settings::drain_timeout(spec)],
-            ),
+            Some(wire::object::Spec::ServiceConfig(spec)) => {
+                let mut more = vec![settings::locality(spec), settings::drain_timeout(spec)];
+                if self.wide {
+                    more.extend(resilience::cells(resilience::config(object).as_ref()));
+                }
+                (vec![rules(spec), settings::policy(spec)], more)
+            }
             None => (vec![], vec![]),
         };
         let mut row = Vec::new();

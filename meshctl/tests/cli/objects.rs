@@ -96,7 +96,7 @@ fn get_prints_tables_and_manifests_that_apply_reads() {
     assert!(described.contains("v1            90       90%     1"), "{described}");
     assert!(described.contains("one    10.0.0.1   v1"), "{described}");
     let described = control.run(&["describe", "ep/one"]).quiet();
-    assert!(described.contains("Address:    10.0.0.1"), "{described}");
+    assert!(described.contains("Address:         10.0.0.1"), "{described}");
     let missing = control.run(&["describe", "ep/none"]).code(4);
     assert!(missing.err.contains("default/none"), "{missing:?}");
 }
@@ -156,13 +156,13 @@ fn both_families_and_both_protocols_are_shown() {
     );
     assert_eq!(
         control.run(&["get", "sc", "-o", "wide"]).quiet(),
-        "NAME   RULES   POLICY                       LOCALITY        DRAIN-TIMEOUT   REVISION   LABELS\n\
-         dns    -       Maglev by NetworkNamespace   Strict (Node)   30s             1          -\n"
+        "NAME   RULES   POLICY                       LOCALITY        DRAIN-TIMEOUT   HEALTH-CHECK   BREAKER   OUTLIER   TIMEOUTS   REVISION   LABELS\n\
+         dns    -       Maglev by NetworkNamespace   Strict (Node)   30s             -              -         -         -          1          -\n"
     );
     let listed = control.run(&["get", "ep"]).quiet();
     assert!(listed.contains("six    dns       -         fd00::1   Serving"), "{listed}");
     let described = control.run(&["describe", "svc/dns"]).quiet();
-    assert!(described.contains("Affinity:        Workload for 3h\n"), "{described}");
+    assert!(described.contains("Affinity:            Workload for 3h\n"), "{described}");
     let described = control.run(&["describe", "sc/dns"]).quiet();
     assert!(described.contains("Traffic rules: none"), "{described}");
     for kind in ["svc/dns", "sc/dns", "ep/six"] {

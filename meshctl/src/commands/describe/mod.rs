@@ -1,16 +1,21 @@
 //! `describe`: one object and what belongs to it, for people. Other formats are those of `get`.
 
+mod health;
 mod service;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod world;
 
 use mesh_api::manifest::DEFAULT_NAMESPACE;
 use mesh_api::model::Kind;
 use mesh_api::wire;
 use mesh_api::wire::object::Spec;
 
+use self::health::Health;
 use super::get::check_namespace;
+use super::health::latency;
 use crate::client::{Client, Context};
 use crate::failure::Failure;
 use crate::output::objects::{self, labels, state};
@@ -45,19 +50,44 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     }
     let text = match &object.spec {
         Some(Spec::Service(spec)) => {
-            let config = optional(&mut client, Kind::ServiceConfig, &target).await?;
-            let endpoints = endpoints(&mut client, &target.namespace).await?;
-            service::service(&object, spec, config.as_ref(), &endpoints, context.style)
+            let around = Around::fetch(&mut client, Kind::ServiceConfig, &target).await?;
+            service::service(&object, spec, &around, context.style)
         }
-        Some(Spec::Endpoint(spec)) => endpoint(&object, spec, context.style),
-        Some(Spec::ServiceConfig(spec)) => {
-            let service = optional(&mut client, Kind::Service, &target).await?;
-            let endpoints = endpoints(&mut client, &target.namespace).await?;
-            service::config(&object, spec, service.as_ref(), &endpoints, context.style)
+        Some(Spec::Endpoint(spec)) => {
+            let health = Health::fetch(&mut client, &target.namespace).await?;
+            endpoint(&object, spec, &health, context.style)
+        }
+        Some(Spec::ServiceConfig(_)) => {
+            let around = Around::fetch(&mut client, Kind::Service, &target).await?;
+            service::config(&object, &around, context.style)
         }
         None => head(&object).render(context.style),
     };
     emit(&text)
+}
+
+/// What belongs to a service or to its config.
+#[derive(Debug, Default)]
+struct Around {
+    /// The config of the service, or the service of the config.
+    object: Option<wire::Object>,
+    /// Of the namespace.
+    endpoints: Vec<wire::Object>,
+    health: Health,
+}
+
+impl Around {
+    async fn fetch(
+        client: &mut Client,
+        other: Kind,
+        target: &wire::ObjectRef,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            object: optional(client, other, target).await?,
+            endpoints: endpoints(client, &target.namespace).await?,
+            health: Health::fetch(client, &target.namespace).await?,
+        })
+    }
 }
 
 /// The object of another kind and the same name, if there is one.
@@ -81,7 +111,7 @@ async fn endpoints(client: &mut Client, namespace: &str) -> Result<Vec<wire::Obj
     Ok(client.list(request).await?.objects)
 }
 
-fn endpoint(object: &wire::Object, spec: &wire::Endpoint, style: Style) -> String {
+fn endpoint(object: &wire::Object, spec: &wire::Endpoint, health: &Health, style: Style) -> String {
     let mut table = head(object);
     let locality = spec.locality.clone().unwrap_or_default();
     let ports = spec.ports.iter();
@@ -101,6 +131,10 @@ fn endpoint(object: &wire::Object, spec: &wire::Endpoint, style: Style) -> Strin
     ] {
         field(&mut table, name, value);
     }
+    let health = health.of(&metadata(object).name);
+    field(&mut table, "Health", &health.map(traffic::said).unwrap_or_default());
+    let latency = health.map(|health| latency(health.latency_us)).unwrap_or_default();
+    field(&mut table, "Check latency", &latency);
     table.render(style)
 }
 

@@ -1,36 +1,34 @@
 //! A service, and its config, as text for people.
 
+use mesh_api::model::LocalityMode;
 use mesh_api::wire;
 use mesh_api::wire::object::Spec;
 
-use super::shares::{Family, Shares, own_version};
-use super::{field, head, metadata};
+use super::shares::Shares;
+use super::traffic;
+use super::world::{Part, World};
+use super::{Around, field, head, metadata};
+use crate::commands::health::{Status, guard_table};
 use crate::output::objects::{self, state};
-use crate::output::settings;
 use crate::output::style::{Style, Tone};
 use crate::output::table::Table;
+use crate::output::{resilience, settings};
 
 pub(super) fn service(
     object: &wire::Object,
     spec: &wire::Service,
-    config: Option<&wire::Object>,
-    endpoints: &[wire::Object],
+    around: &Around,
     style: Style,
 ) -> String {
     let name = metadata(object).name;
-    let endpoints = specs(endpoints);
-    let none = wire::ServiceConfig::default();
-    let config = match config.map(|config| &config.spec) {
-        Some(Some(Spec::ServiceConfig(config))) => config,
-        Some(Some(Spec::Service(_) | Spec::Endpoint(_)) | None) | None => &none,
-    };
-    let families = Family::of_all(&spec.vips);
+    let config = around.object.as_ref();
+    let world = World::new(&name, &spec.vips, config, &around.endpoints, &around.health);
 
     let mut table = head(object);
     field(&mut table, "Addresses", &spec.vips.join(", "));
     field(&mut table, "No backend", &settings::no_backend(spec));
     field(&mut table, "Affinity", &settings::affinity(spec));
-    balancing(&mut table, config);
+    configured(&mut table, &world);
     let mut out = table.render(style);
 
     out.push_str("\nPorts:\n");
@@ -40,45 +38,45 @@ pub(super) fn service(
     }
     out.push_str(&table.render(style));
 
-    out.push_str(&rules(&name, config, &families, &endpoints, style));
-    out.push_str(&endpoint_table(&name, config, &families, &endpoints, style));
+    out.push_str(&rules(&world, style));
+    out.push_str(&endpoint_table(&world, style));
+    out.push_str(&remarks(&world));
+    let guards: Vec<_> = around.health.guards_of(&name).cloned().collect();
+    if !guards.is_empty() {
+        out.push_str("\nBreakers that are not closed, and ejections, of each node's clients:\n");
+        out.push_str(&guard_table("  ", &guards, style));
+    }
     out
 }
 
-pub(super) fn config(
-    object: &wire::Object,
-    spec: &wire::ServiceConfig,
-    service: Option<&wire::Object>,
-    endpoints: &[wire::Object],
-    style: Style,
-) -> String {
-    let vips = match service.map(|service| &service.spec) {
+pub(super) fn config(object: &wire::Object, around: &Around, style: Style) -> String {
+    let vips = match around.object.as_ref().map(|service| &service.spec) {
         Some(Some(Spec::Service(service))) => &service.vips[..],
         Some(Some(Spec::ServiceConfig(_) | Spec::Endpoint(_)) | None) | None => &[],
     };
-    let mut table = head(object);
-    balancing(&mut table, spec);
-    let mut out = table.render(style);
     let name = metadata(object).name;
-    out.push_str(&rules(&name, spec, &Family::of_all(vips), &specs(endpoints), style));
+    let world = World::new(&name, vips, Some(object), &around.endpoints, &around.health);
+    let mut table = head(object);
+    configured(&mut table, &world);
+    let mut out = table.render(style);
+    out.push_str(&rules(&world, style));
     out
 }
 
-fn balancing(table: &mut Table, config: &wire::ServiceConfig) {
+fn configured(table: &mut Table, world: &World<'_>) {
+    let config = world.config;
     field(table, "Load balancer", &settings::policy(config));
     field(table, "Locality", &settings::locality(config));
     field(table, "Drain timeout", &settings::drain_timeout(config));
+    for (name, value) in resilience::settings(world.settings.as_ref()) {
+        field(table, name, &value);
+    }
 }
 
 /// The rules with each one's share, and how many endpoints take it; for each family on its own
 /// where the service has both.
-fn rules(
-    service: &str,
-    config: &wire::ServiceConfig,
-    families: &[Family],
-    endpoints: &[(&str, &wire::Endpoint)],
-    style: Style,
-) -> String {
+fn rules(world: &World<'_>, style: Style) -> String {
+    let World { config, families, .. } = world;
     if config.traffic_rules.is_empty() {
         return "\nTraffic rules: none, all endpoints share by their weights\n".to_owned();
     }
@@ -90,7 +88,7 @@ fn rules(
     let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
     let mut table = Table::new(&heading);
     let by_family: Vec<Shares> =
-        families.iter().map(|family| Shares::new(service, config, *family, endpoints)).collect();
+        families.iter().map(|family| Shares::new(world, *family)).collect();
     let destinations = objects::shares(config);
     for (at, (rule, (destination, _))) in config.traffic_rules.iter().zip(destinations).enumerate()
     {
@@ -105,37 +103,29 @@ fn rules(
     format!("\nTraffic rules:\n{}", table.render(style))
 }
 
-fn endpoint_table(
-    service: &str,
-    config: &wire::ServiceConfig,
-    families: &[Family],
-    endpoints: &[(&str, &wire::Endpoint)],
-    style: Style,
-) -> String {
-    let heading =
-        ["  NAME", "ADDRESS", "VERSION", "STATE", "WEIGHT", "NODE", "REGION", "ZONE", "NEW"];
-    let mut table = Table::new(&heading);
-    let own = endpoints.iter().filter(|(_, spec)| spec.service == service);
+fn endpoint_table(world: &World<'_>, style: Style) -> String {
+    let mut table = Table::new(&[
+        "  NAME", "ADDRESS", "VERSION", "STATE", "WEIGHT", "HEALTH", "NODE", "REGION", "ZONE",
+        "NEW",
+    ]);
     let mut any = false;
-    for (name, spec) in own {
+    for (name, spec) in world.own() {
         any = true;
         let locality = spec.locality.clone().unwrap_or_default();
-        let (takes, tone) = match why_none(service, config, families, spec) {
-            None => ("yes".to_owned(), None),
-            Some(why) => (format!("no: {why}"), Some(Tone::Bad)),
-        };
+        let health = world.health.of(name).map(|health| health.status);
         let cells = [
-            format!("  {name}"),
-            spec.address.clone(),
-            spec.version.clone(),
-            state(spec).to_owned(),
-            spec.weight.unwrap_or(1).to_string(),
-            spec.node.clone(),
-            locality.region,
-            locality.zone,
+            (format!("  {name}"), None),
+            (spec.address.clone(), None),
+            (spec.version.clone(), None),
+            (state(spec).to_owned(), None),
+            (spec.weight.unwrap_or(1).to_string(), None),
+            (health.map_or("", Status::as_str).to_owned(), health.and_then(Status::tone)),
+            (spec.node.clone(), None),
+            (locality.region, None),
+            (locality.zone, None),
+            traffic::of(world, name, spec),
         ];
-        let cells = cells.into_iter().map(|cell| (cell, None));
-        table.toned(cells.chain([(takes, tone)]).collect());
+        table.toned(cells.into());
     }
     if any {
         format!(
@@ -147,36 +137,28 @@ fn endpoint_table(
     }
 }
 
-/// Why an endpoint takes no new connections of its service; `None` where it does.
-fn why_none(
-    service: &str,
-    config: &wire::ServiceConfig,
-    families: &[Family],
-    endpoint: &wire::Endpoint,
-) -> Option<String> {
-    if endpoint.state() == wire::EndpointState::Draining {
-        return Some("draining".to_owned());
+/// What is to be known beside the table of endpoints.
+fn remarks(world: &World<'_>) -> String {
+    let mut remarks = Vec::new();
+    let threshold = world.settings.as_ref().map_or(0, |it| it.load_balancer.panic_threshold);
+    let destinations = objects::shares(world.config);
+    for Part { family, rule, all, healthy, .. } in world.parts.iter().filter(|part| part.panic) {
+        let destination = rule.and_then(|rule| destinations.get(rule));
+        let of = destination.map(|(to, _)| format!(" of {to}")).unwrap_or_default();
+        remarks.push(format!(
+            "  Panic: {healthy} of {all} {family} endpoints{of} healthy, less than {threshold}%: \
+             health is ignored\n"
+        ));
     }
-    if endpoint.weight == Some(0) {
-        return Some("weight 0".to_owned());
+    let settings = world.settings.as_ref();
+    if !world.health.gathered && settings.is_some_and(|it| it.health_check.is_some()) {
+        let text = "  Health: unknown, the control plane is too old to gather it\n";
+        remarks.push(text.to_owned());
     }
-    let family = Family::of(&endpoint.address)?;
-    if !families.contains(&family) {
-        return Some(format!("the service has no {family} address"));
+    let locality = settings.and_then(|it| it.load_balancer.locality);
+    if locality.is_some_and(|locality| locality.mode == LocalityMode::PreferLocal) {
+        let text = "  Locality: of each rule, a node uses the nearest endpoints only\n";
+        remarks.push(text.to_owned());
     }
-    let mut rules = config.traffic_rules.iter().filter(|rule| rule.weight > 0);
-    let none = !config.traffic_rules.is_empty()
-        && !rules.any(|rule| own_version(service, rule, &endpoint.version));
-    none.then(|| "no traffic rule".to_owned())
-}
-
-fn specs(objects: &[wire::Object]) -> Vec<(&str, &wire::Endpoint)> {
-    let specs = objects.iter().filter_map(|object| match &object.spec {
-        Some(Spec::Endpoint(spec)) => {
-            let name = object.metadata.as_ref().map_or("", |it| it.name.as_str());
-            Some((name, spec))
-        }
-        Some(Spec::Service(_) | Spec::ServiceConfig(_)) | None => None,
-    });
-    specs.collect()
+    remarks.concat()
 }

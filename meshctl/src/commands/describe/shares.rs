@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use mesh_api::wire;
 
+use super::world::{Part, World};
 use crate::output::objects::percent;
 
 /// IPv4 or IPv6.
@@ -49,16 +50,14 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub(super) fn new(
-        service: &str,
-        config: &wire::ServiceConfig,
-        family: Family,
-        endpoints: &[(&str, &wire::Endpoint)],
-    ) -> Self {
-        let rules = config.traffic_rules.iter();
-        let rules: Vec<_> = rules
-            .map(|rule| (u64::from(rule.weight), serving(service, rule, family, endpoints)))
-            .collect();
+    pub(super) fn new(world: &World<'_>, family: Family) -> Self {
+        let serving = |index| {
+            let mut parts = world.parts.iter().filter(|part| part.family == family);
+            parts.find(|part| part.rule == Some(index)).map_or(0, Part::taking)
+        };
+        let rules = world.config.traffic_rules.iter().enumerate();
+        let rules: Vec<_> =
+            rules.map(|(index, rule)| (u64::from(rule.weight), serving(index))).collect();
         let taken = rules.iter().filter(|(_, serving)| *serving > 0);
         Self { sum: taken.map(|(weight, _)| weight).sum(), rules }
     }
@@ -70,28 +69,8 @@ impl Shares {
     }
 }
 
-/// How many endpoints take new connections for a rule.
-fn serving(
-    service: &str,
-    rule: &wire::TrafficRule,
-    family: Family,
-    endpoints: &[(&str, &wire::Endpoint)],
-) -> usize {
-    let takes = |(_, spec): &&(&str, &wire::Endpoint)| {
-        leads_to(service, rule, &spec.service, &spec.version)
-            && spec.state() != wire::EndpointState::Draining
-            && spec.weight != Some(0)
-            && Family::of(&spec.address) == Some(family)
-    };
-    endpoints.iter().filter(takes).count()
-}
-
-/// Whether a rule leads to endpoints of the service itself that have this version.
-pub(super) fn own_version(service: &str, rule: &wire::TrafficRule, version: &str) -> bool {
-    leads_to(service, rule, service, version)
-}
-
-fn leads_to(service: &str, rule: &wire::TrafficRule, to: &str, version: &str) -> bool {
+/// Whether a rule of a service leads to endpoints of this service and version.
+pub(super) fn leads_to(service: &str, rule: &wire::TrafficRule, to: &str, version: &str) -> bool {
     let none = wire::Destination::default();
     let destination = rule.destination.as_ref().unwrap_or(&none);
     let wanted = match destination.service.as_str() {

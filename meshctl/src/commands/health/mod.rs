@@ -16,10 +16,11 @@ use super::get::check_namespace;
 use crate::client::{Client, Context};
 use crate::failure::Failure;
 use crate::output::style::Style;
-use crate::output::{Format, emit_value, note, time};
+use crate::output::{Format, emit_value, note};
 use crate::target::{self, Target, reference};
 
-use view::{Endpoint, Guard};
+pub(super) use table::{guards as guard_table, latency};
+pub(super) use view::{Endpoint, Guard, GuardState, Status};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -181,14 +182,6 @@ impl Found {
                     scope.place()
                 )
             });
-        }
-        for Endpoint { namespace, name, held_ms, .. } in &self.endpoints {
-            if *held_ms > 0 {
-                remarks.push(format!(
-                    "{namespace}/{name} changes too often: it is taken for unhealthy for another {}",
-                    time::age(*held_ms)
-                ));
-            }
         }
         for Omitted { node, guards } in &self.omitted_guards {
             remarks

@@ -184,7 +184,7 @@ pub(crate) struct Guard {
 }
 
 /// What a guard is about: node, namespace, service, port, endpoint, and whether it is an ejection.
-pub(super) type GuardKey = (String, String, String, u32, String, bool);
+pub(crate) type GuardKey = (String, String, String, u32, String, bool);
 
 impl Guard {
     /// All guards of a node.
@@ -205,7 +205,7 @@ impl Guard {
     }
 
     /// An endpoint can have a breaker that is open, and be ejected.
-    pub(super) fn key(&self) -> GuardKey {
+    pub(crate) fn key(&self) -> GuardKey {
         (
             self.node.clone(),
             self.namespace.clone(),

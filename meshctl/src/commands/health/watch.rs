@@ -245,12 +245,7 @@ impl Change {
         };
         let (status, tone, source, reason) = match self {
             Self::Health(it) | Self::Detail(it) => {
-                let held = match it.held_ms {
-                    0 => String::new(),
-                    ms => format!("changes too often, held for {}: ", time::age(ms)),
-                };
-                let reason = format!("{held}{}", it.reason);
-                (it.status.as_str(), it.status.tone(), it.source.clone(), reason)
+                (it.status.as_str(), it.status.tone(), it.source.clone(), it.reason.clone())
             }
             Self::Removed(_) => ("Removed", None, String::new(), String::new()),
             Self::Guard(it) => {

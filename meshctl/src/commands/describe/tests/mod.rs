@@ -1,5 +1,7 @@
 //! Whole texts, as people see them.
 
+mod traffic;
+
 use mesh_api::manifest::{Located, parse};
 
 use super::*;
@@ -27,10 +29,15 @@ fn world(text: &str) -> Vec<wire::Object> {
 }
 
 fn described(world: &[wire::Object], config: Option<&wire::Object>) -> String {
+    with_health(world, config, Health::new("default", wire::ListHealthResponse::default()))
+}
+
+fn with_health(world: &[wire::Object], config: Option<&wire::Object>, health: Health) -> String {
     let Some(Spec::Service(spec)) = &world[0].spec else {
         panic!("a service");
     };
-    service::service(&world[0], spec, config, world, Style::PLAIN)
+    let around = Around { object: config.cloned(), endpoints: world.to_vec(), health };
+    service::service(&world[0], spec, &around, Style::PLAIN)
 }
 
 #[test]
@@ -39,16 +46,20 @@ fn a_service_shows_shares_and_its_own_endpoints() {
     assert_eq!(
         described(&world, Some(&world[1])),
         "\
-Kind:            service
-Name:            reviews
-Revision:        7
-Labels:          -
-Addresses:       10.96.0.10
-No backend:      Refuse (EHOSTUNREACH)
-Affinity:        -
-Load balancer:   Random
-Locality:        -
-Drain timeout:   -
+Kind:                service
+Name:                reviews
+Revision:            7
+Labels:              -
+Addresses:           10.96.0.10
+No backend:          Refuse (EHOSTUNREACH)
+Affinity:            -
+Load balancer:       Random
+Locality:            -
+Drain timeout:       -
+Health check:        -
+Circuit breaker:     -
+Outlier detection:   -
+Timeouts:            -
 
 Ports:
   NAME   PORT           APP-PROTOCOL
@@ -60,9 +71,9 @@ Traffic rules:
   v2            1        0%      0
 
 Endpoints (NEW: takes new connections of this service):
-  NAME   ADDRESS    VERSION   STATE      WEIGHT   NODE   REGION   ZONE   NEW
-  one    10.0.0.1   v1        Serving    1        -      -        -      yes
-  two    10.0.0.2   v2        Draining   1        -      -        -      no: draining
+  NAME   ADDRESS    VERSION   STATE      WEIGHT   HEALTH   NODE   REGION   ZONE   NEW
+  one    10.0.0.1   v1        Serving    1        -        -      -        -      yes
+  two    10.0.0.2   v2        Draining   1        -        -      -        -      no: draining
 "
     );
 }
@@ -91,12 +102,16 @@ fn both_families_have_shares_of_their_own() {
     let (_, text) = text.split_once("Addresses:").expect("addresses");
     assert_eq!(
         text,
-        "       10.96.0.10, fd00::10
-No backend:      PassThrough
-Affinity:        NetworkNamespace
-Load balancer:   Maglev by Workload
-Locality:        PreferLocal (Zone)
-Drain timeout:   30s
+        "           10.96.0.10, fd00::10
+No backend:          PassThrough
+Affinity:            NetworkNamespace
+Load balancer:       Maglev by Workload
+Locality:            PreferLocal (Zone)
+Drain timeout:       30s
+Health check:        -
+Circuit breaker:     -
+Outlier detection:   -
+Timeouts:            -
 
 Ports:
   NAME      PORT     APP-PROTOCOL
@@ -109,10 +124,11 @@ Traffic rules:
   v2            1        0%           0              100%         1
 
 Endpoints (NEW: takes new connections of this service):
-  NAME    ADDRESS    VERSION   STATE     WEIGHT   NODE   REGION   ZONE   NEW
-  one     10.0.0.1   v1        Serving   1        -      -        -      yes
-  two     fd00::2    v2        Serving   1        n1     r        z      yes
-  three   10.0.0.3   v3        Serving   1        -      -        -      no: no traffic rule
+  NAME    ADDRESS    VERSION   STATE     WEIGHT   HEALTH   NODE   REGION   ZONE   NEW
+  one     10.0.0.1   v1        Serving   1        -        -      -        -      yes
+  two     fd00::2    v2        Serving   1        -        n1     r        z      yes
+  three   10.0.0.3   v3        Serving   1        -        -      -        -      no: no traffic rule
+  Locality: of each rule, a node uses the nearest endpoints only
 "
     );
 }
@@ -131,20 +147,23 @@ fn an_endpoint_says_why_it_gets_nothing() {
 #[test]
 fn a_config_shows_what_its_service_gets() {
     let world = world(WORLD);
-    let Some(Spec::ServiceConfig(spec)) = &world[1].spec else {
-        panic!("a config");
-    };
-    let text = service::config(&world[1], spec, Some(&world[0]), &world, Style::PLAIN);
+    let around =
+        Around { object: Some(world[0].clone()), endpoints: world.clone(), ..Around::default() };
+    let text = service::config(&world[1], &around, Style::PLAIN);
     assert_eq!(
         text,
         "\
-Kind:            serviceconfig
-Name:            reviews
-Revision:        0
-Labels:          -
-Load balancer:   Random
-Locality:        -
-Drain timeout:   -
+Kind:                serviceconfig
+Name:                reviews
+Revision:            0
+Labels:              -
+Load balancer:       Random
+Locality:            -
+Drain timeout:       -
+Health check:        -
+Circuit breaker:     -
+Outlier detection:   -
+Timeouts:            -
 
 Traffic rules:
   DESTINATION   WEIGHT   SHARE   SERVING

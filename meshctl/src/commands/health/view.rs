@@ -115,10 +115,11 @@ impl Endpoint {
         format!("endpoint/{}", self.name)
     }
 
-    /// Whether both say the same to people, apart from times.
+    /// Whether nothing has changed that is worth a line: of one that is healthy it does not matter
+    /// who says so, nor why.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        (self.status, &self.reason, &self.source, self.held_ms > 0)
-            == (other.status, &other.reason, &other.source, other.held_ms > 0)
+        let healthy = self.status == Status::Healthy;
+        self.status == other.status && (healthy || self.reason == other.reason)
     }
 }
 

@@ -69,7 +69,7 @@ struct Sync {
 pub(super) enum Change {
     /// The health of an endpoint is this now.
     Health(Endpoint),
-    /// It is what it was, but for another reason or by another source.
+    /// It is what it was, but for another reason.
     Detail(Endpoint),
     /// It is not checked any longer.
     Removed(Endpoint),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tonic::Code;
+
 use crate::client::{Client, Context};
 use crate::failure::Failure;
 use crate::output::note;
@@ -32,7 +34,8 @@ pub(super) async fn stay(
     }
 }
 
-/// The next message of a stream that has no end.
+/// The next message of a stream that has no end. One that the control plane has given up, because
+/// its reader was too slow, is as good as lost.
 pub(super) async fn message<T>(
     client: &Client,
     stream: &mut tonic::Streaming<T>,
@@ -42,6 +45,10 @@ pub(super) async fn message<T>(
         Ok(None) => {
             let ended = tonic::Status::unavailable("the control plane ended the stream");
             Err(client.failure(&ended))
+        }
+        Err(status) if status.code() == Code::Aborted => {
+            let behind = tonic::Status::unavailable(status.message());
+            Err(client.failure(&behind))
         }
         Err(status) => Err(client.failure(&status)),
     }

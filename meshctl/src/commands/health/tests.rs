@@ -258,6 +258,17 @@ fn after_a_lost_connection_only_differences_are_shown() {
 }
 
 #[test]
+fn not_to_know_for_a_while_is_no_change() {
+    let scope = Scope::default();
+    let mut view = View::new(&scope);
+    let put = |status| Event::Put(seen("one", status));
+    assert_eq!(on(&mut view, put(wire::HealthStatus::Unspecified)).len(), 1);
+    assert_eq!(on(&mut view, put(wire::HealthStatus::Healthy)).len(), 1);
+    assert_eq!(on(&mut view, put(wire::HealthStatus::Unspecified)), [""; 0]);
+    assert_eq!(on(&mut view, put(wire::HealthStatus::Healthy)), [""; 0]);
+}
+
+#[test]
 fn a_watch_of_the_unhealthy_shows_them_until_they_are_healthy() {
     let scope = Scope { unhealthy: true, ..Scope::default() };
     let mut view = View::new(&scope);

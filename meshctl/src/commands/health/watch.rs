@@ -114,6 +114,10 @@ impl<'a> View<'a> {
         if let Some(sync) = &mut self.sync {
             sync.endpoints.insert(key.clone());
         }
+        if endpoint.status == Status::Unknown && self.endpoints.contains_key(&key) {
+            // As after a restart of the control plane: not to know is no change.
+            return None;
+        }
         let before = self.endpoints.insert(key, endpoint.clone());
         let bad = |it: &Endpoint| it.status == Status::Unhealthy;
         let wanted = !self.scope.unhealthy || bad(&endpoint) || before.as_ref().is_some_and(bad);

@@ -202,6 +202,9 @@ fn usage_errors_end_with_2() {
         &["register", "--service", "a", "--address", "nowhere"],
         &["register", "--service", "a", "--address", "10.0.0.1", "--port", "80"],
         &["deregister", "svc/a"],
+        &["health", "ep/a"],
+        &["health", "a", "b"],
+        &["health", "-n", "Default"],
         &["completion", "cmd.exe"],
     ] {
         let run = run(NOWHERE, args).code(2);
@@ -224,6 +227,8 @@ fn an_unreachable_control_plane_ends_with_3_and_says_where_it_was_sought() {
         &["history", "sc/a"],
         &["rollback", "sc/a"],
         &["status"],
+        &["health"],
+        &["health", "a", "--watch"],
         &["register", "--service", "a", "--address", "10.0.0.1"],
         &["register", "--service", "a", "--address", "10.0.0.1", "--heartbeat"],
         &["deregister", "a"],

@@ -1,5 +1,7 @@
 //! Answers of the control plane, as people and scripts see them.
 
+use std::time::Instant;
+
 use mesh_api::wire::health_event::Event;
 
 use super::watch::{Change, View};
@@ -165,7 +167,7 @@ fn latencies_have_a_unit_that_fits() {
 
 /// What the event shows, in a line each.
 fn on(view: &mut View<'_>, event: Event) -> Vec<String> {
-    let changes = view.on(wire::HealthEvent { event: Some(event) });
+    let changes = view.on(wire::HealthEvent { event: Some(event) }, Instant::now());
     changes.iter().map(line).collect()
 }
 
@@ -252,9 +254,27 @@ fn after_a_lost_connection_only_differences_are_shown() {
         [
             "2024-02-29T00:04:58Z shop cart two Unhealthy agent a connect: Connection refused",
             "2024-02-29T00:05:10Z shop cart one Removed - -",
-            "2024-02-29T00:05:10Z shop cart:80 - Closed node a -",
         ]
     );
+}
+
+#[test]
+fn after_a_lost_connection_nodes_have_time_to_report() {
+    let scope = Scope::default();
+    let mut view = View::new(&scope);
+    let guards = |name| Event::Guards(node(name, vec![guard("", wire::GuardState::Open)]));
+    for name in ["a", "b", "c"] {
+        assert_eq!(on(&mut view, guards(name)).len(), 1);
+    }
+    view.connected();
+    on(&mut view, guards("a"));
+    assert_eq!(view.doubt_ends(), None);
+    assert_eq!(on(&mut view, Event::Synced(true)), [""; 0]);
+    assert!(view.doubt_ends().is_some_and(|end| end > Instant::now()));
+    assert_eq!(on(&mut view, guards("b")), [""; 0]);
+    let over: Vec<_> = view.end_doubt().iter().map(line).collect();
+    assert_eq!(over, ["2024-02-29T00:05:10Z shop cart:80 - Closed node c -"]);
+    assert_eq!(view.doubt_ends(), None);
 }
 
 #[test]

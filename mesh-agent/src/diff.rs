@@ -2,9 +2,9 @@
 //! between any two of them sees the old or the new state, never a dangling one.
 //!
 //! ```text
-//! install:  frontends gone → backends that take more, and new ones → slots → heads
+//! install:  frontends gone → backends that take more, and new ones → slots → policies → heads
 //!           → backends that take less → frontends new and moved                now live
-//! retire:   grace → heads → slots → backends                       nobody reads them now
+//! retire:   grace → heads → policies → slots → backends            nobody reads them now
 //! ```
 //!
 //! New entries take free indices only (see `reconcile::room`), so nothing that a reader can reach
@@ -14,9 +14,24 @@
 //! longer theirs. A backend stops taking connections when no table leads to it any more, and before
 //! another frontend leads to its service: clients that had it by affinity choose anew then. What becomes free is cleared after a
 //! grace period, and not given out before it is cleared.
+//!
+//! A policy is there before the head that sends readers to it, and as long as any head did. What
+//! the programs keep beside it, in `service_guards` and `backend_guards`, is theirs, and is
+//! forgotten by these rules:
+//!
+//! - All of an entry is zeroed when a free index is given out ([`MapOp::PutService`] into a free
+//!   entry, [`MapOp::PutBackend`]): the grace period that freed it has passed.
+//! - Breakers and ejections are forgotten when they are switched off, after a grace period, and
+//!   once more when they are switched on, before the policy says so: an agent may have died in
+//!   between. Also where the index, or a backend's address, gets another holder without having
+//!   been free.
+//! - `load` is not touched while an index is used: each connection gives back what it took, as its
+//!   record says, also after the limits are switched off. Switched on again, they go on from
+//!   there.
 
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::policy::Policy;
 use mesh_common::service::{ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 
@@ -31,8 +46,14 @@ pub enum MapOp {
     SetBackendFlags(BackendIndex, BackendFlags),
     /// Write a slot into a free entry, or another backend into one of a Maglev table.
     PutSlot(u32, Slot),
-    /// Write a head.
+    /// Write a policy; zero frees the entry.
+    PutPolicy(ServiceIndex, Policy),
+    /// Write a head. In a free entry, the programs keep nothing of an earlier holder.
     PutService(ServiceIndex, ServiceHead),
+    /// Close a service's breaker.
+    ForgetService(ServiceIndex),
+    /// Close a backend's breaker, end its ejection, or both.
+    ForgetBackend(BackendIndex, Forget),
     /// Point a frontend to a service.
     PutFrontend(FrontendKey, Frontend),
     /// Remove a frontend.
@@ -45,6 +66,26 @@ pub enum MapOp {
     ClearSlot(u32),
     /// Free a backend.
     ClearBackend(BackendIndex),
+}
+
+/// What the programs forget about a backend. Its load they never do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forget {
+    /// The breaker closes.
+    pub breaker: bool,
+    /// Failures and ejections are over.
+    pub outlier: bool,
+}
+
+impl Forget {
+    /// Both.
+    pub const ALL: Self = Self { breaker: true, outlier: true };
+
+    /// Whether there is anything to forget.
+    #[must_use]
+    pub const fn is_any(self) -> bool {
+        self.breaker || self.outlier
+    }
 }
 
 /// What an update has to write, in no order yet.
@@ -60,6 +101,10 @@ pub struct Writes {
     pub backends: Vec<(BackendIndex, Backend)>,
     /// New slots, and those that change in place.
     pub slots: Vec<(u32, Slot)>,
+    /// What the programs forget before the policies come.
+    pub forget: Vec<MapOp>,
+    /// New and changed policies.
+    pub policies: Vec<(ServiceIndex, Policy)>,
     /// New and changed heads.
     pub heads: Vec<(ServiceIndex, ServiceHead)>,
     /// New frontends.
@@ -84,6 +129,8 @@ impl Writes {
         ops.extend(self.more.into_iter().map(flags));
         ops.extend(self.backends.into_iter().map(|(index, to)| MapOp::PutBackend(index, to)));
         ops.extend(self.slots.into_iter().map(|(at, slot)| MapOp::PutSlot(at, slot)));
+        ops.extend(self.forget);
+        ops.extend(self.policies.into_iter().map(|(index, to)| MapOp::PutPolicy(index, to)));
         ops.extend(self.heads.into_iter().map(|(index, head)| MapOp::PutService(index, head)));
         ops.extend(self.less.into_iter().map(flags));
         let put = |(key, service)| MapOp::PutFrontend(key, Frontend { service });
@@ -113,8 +160,12 @@ impl MapOp {
                 image.frontends.insert(key, frontend.service);
             }
             Self::DeleteFrontend(key) => drop(image.frontends.remove(&key)),
-            Self::Grace => {}
-            Self::ClearService(index) => image.services.remove(&index),
+            Self::PutPolicy(index, policy) => image.policies.insert(index, policy),
+            Self::Grace | Self::ForgetService(_) | Self::ForgetBackend(..) => {}
+            Self::ClearService(index) => {
+                image.services.remove(&index);
+                image.policies.remove(&index);
+            }
             Self::ClearSlot(at) => image.slots.remove(&at),
             Self::ClearBackend(index) => image.backends.remove(&index),
         }

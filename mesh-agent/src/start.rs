@@ -9,7 +9,7 @@ use mesh_xds::client::DeltaClient;
 use tonic::transport::Endpoint;
 
 use crate::bpf::check::{Machine, check_here};
-use crate::bpf::{attach, layout, load, object, tombstone};
+use crate::bpf::{self, attach, layout, load, object, tombstone};
 use crate::config::RunArgs;
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Outputs, Settings};
@@ -102,7 +102,9 @@ pub(crate) fn take_over(
         region: args.region.clone(),
         zone: args.zone.clone(),
     };
-    Ok(Reconciler::open(maps, journal, here)?)
+    let mut reconciler = Reconciler::open(maps, journal, here)?;
+    reconciler.set_kernel(bpf::tcp::kernel());
+    Ok(reconciler)
 }
 
 /// Holds the pin path for this agent alone, as long as the file is open.

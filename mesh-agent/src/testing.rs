@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use mesh_api::model::{
-    ClientKey, Destination, Endpoint, EndpointState, Errno, HashKey, Kind, Label, LoadBalancer,
-    Locality, LocalityMode, LocalityPolicy, LocalityScope, Object, ObjectName, ObjectRef,
-    OnNoBackend, Policy, Port, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity,
+    Breaker, CircuitBreaker, ClientKey, Destination, Endpoint, EndpointState, Errno, HashKey,
+    Health, HealthCheck, Kind, Label, LoadBalancer, Locality, LocalityMode, LocalityPolicy,
+    LocalityScope, Object, ObjectName, ObjectRef, OnNoBackend, OutlierDetection, Policy, Port,
+    Probe, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity, Thresholds, Timeouts,
     TrafficRule,
 };
 use proptest::prelude::*;
@@ -88,6 +89,10 @@ pub(crate) fn config_to(service: &str, rules: &[(&str, Option<&str>, u32)]) -> S
             .collect(),
         load_balancer: LoadBalancer::default(),
         drain_timeout: None,
+        circuit_breaker: None,
+        outlier_detection: None,
+        health_check: None,
+        timeouts: None,
     }
 }
 
@@ -136,6 +141,8 @@ pub(crate) struct Objects {
     pub(crate) services: BTreeMap<ObjectName, Service>,
     pub(crate) endpoints: BTreeMap<ObjectName, Endpoint>,
     pub(crate) configs: BTreeMap<ObjectName, ServiceConfig>,
+    /// Of endpoints that are there, or not.
+    pub(crate) health: BTreeMap<ObjectName, Health>,
 }
 
 /// The changes that lead from one world to another.
@@ -147,6 +154,10 @@ pub(crate) fn changes(from: &Objects, to: &Objects) -> Vec<Change> {
     changes.extend(to.services.values().cloned().map(put));
     changes.extend(to.endpoints.values().cloned().map(put));
     changes.extend(to.configs.values().cloned().map(put));
+    let forgotten = from.health.keys().filter(|name| !to.health.contains_key(name));
+    changes.extend(forgotten.map(|name| Change::Health(name.clone(), None)));
+    let said = |(name, health): (&ObjectName, &Health)| Change::Health(name.clone(), Some(*health));
+    changes.extend(to.health.iter().map(said));
     changes
 }
 
@@ -179,11 +190,86 @@ fn balancer() -> impl Strategy<Value = LoadBalancer> {
         Just(HashKey::Workload),
         Just(HashKey::Connection)
     ];
-    (policy, key, locality()).prop_map(|(policy, hash_key, locality)| LoadBalancer {
-        policy,
-        hash_key,
-        locality,
-    })
+    let panic_threshold = prop_oneof![Just(0), 1..=100u8];
+    (policy, key, locality(), panic_threshold).prop_map(
+        |(policy, hash_key, locality, panic_threshold)| LoadBalancer {
+            policy,
+            hash_key,
+            locality,
+            slow_start: None,
+            panic_threshold,
+        },
+    )
+}
+
+fn thresholds() -> impl Strategy<Value = Thresholds> {
+    let breaker = (1..9u32).prop_map(|max_failures| Breaker {
+        max_failures,
+        window: Duration::from_secs(10),
+        reset_timeout: Duration::from_secs(5),
+        trial_connections: 2,
+    });
+    (prop::option::of(1..99u32), prop::option::of(breaker)).prop_map(
+        |(max_connections, breaker)| Thresholds {
+            max_connections,
+            max_pending_connections: None,
+            breaker,
+        },
+    )
+}
+
+/// A configuration with these, which have nothing to do with each other.
+fn guards() -> impl Strategy<Value = ServiceConfig> {
+    let breaker = (thresholds(), thresholds())
+        .prop_map(|(service, endpoint)| Box::new(CircuitBreaker { service, endpoint }));
+    let outlier = (0..3u8, prop::option::of(1..9u32)).prop_map(|(percent, failures)| {
+        Box::new(OutlierDetection {
+            consecutive_failures: failures,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_mins(5),
+            max_ejection_percent: percent * 50,
+            failure_percentage: None,
+            minimum_connections: 1,
+        })
+    });
+    let timeouts = (1..9u64).prop_map(|seconds| {
+        let connect = Some(Duration::from_secs(seconds));
+        Box::new(Timeouts { connect, ..Timeouts::default() })
+    });
+    let check = health().prop_map(|initial| Box::new(health_check(initial)));
+    (
+        prop::option::weighted(0.4, breaker),
+        prop::option::weighted(0.3, outlier),
+        prop::option::weighted(0.3, timeouts),
+        prop::option::of(check),
+    )
+        .prop_map(|(circuit_breaker, outlier_detection, timeouts, health_check)| {
+            ServiceConfig {
+                circuit_breaker,
+                outlier_detection,
+                timeouts,
+                health_check,
+                ..config("x", &[])
+            }
+        })
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![Just(Health::Healthy), Just(Health::Unhealthy)]
+}
+
+pub(crate) const fn health_check(initial: Health) -> HealthCheck {
+    HealthCheck {
+        probe: Probe::Tcp,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        healthy_threshold: 1,
+        unhealthy_threshold: 1,
+        initial,
+        port: None,
+        jitter_percent: 0,
+    }
 }
 
 pub(crate) fn locality() -> impl Strategy<Value = Option<LocalityPolicy>> {
@@ -256,8 +342,8 @@ pub(crate) fn world() -> impl Strategy<Value = Objects> {
     let rule = (0..4u8, prop::option::weighted(0.7, 1..4u8), 0..4u32);
     let one = (
         prop::option::weighted(0.9, a_service()),
-        prop::collection::vec(an_endpoint(), 0..8),
-        prop::option::of((prop::collection::vec(rule, 0..4), balancer())),
+        prop::collection::vec((an_endpoint(), prop::option::of(health())), 0..8),
+        prop::option::of((prop::collection::vec(rule, 0..4), balancer(), guards())),
     );
     prop::collection::btree_map(0..4u8, one, 0..5).prop_map(|services| {
         let mut objects = Objects::default();
@@ -266,12 +352,13 @@ pub(crate) fn world() -> impl Strategy<Value = Objects> {
             if let Some(service) = service {
                 objects.services.insert(name(&text), Service { name: name(&text), ..service });
             }
-            for endpoint in endpoints {
+            for (endpoint, health) in endpoints {
                 let own = format!("{text}-{}", endpoint.name.name);
                 let endpoint = Endpoint { name: name(&own), service: name(&text), ..endpoint };
+                objects.health.extend(health.map(|health| (endpoint.name.clone(), health)));
                 objects.endpoints.insert(endpoint.name.clone(), endpoint);
             }
-            if let Some((rules, load_balancer)) = config {
+            if let Some((rules, load_balancer, guards)) = config {
                 let rules: Vec<(String, Option<String>, u32)> = rules
                     .into_iter()
                     .map(|(to, version, weight)| {
@@ -284,8 +371,9 @@ pub(crate) fn world() -> impl Strategy<Value = Objects> {
                     .iter()
                     .map(|(to, version, weight)| (to.as_str(), version.as_deref(), *weight))
                     .collect();
-                let config = ServiceConfig { load_balancer, ..config_to(&text, &rules) };
-                objects.configs.insert(name(&text), config);
+                let ServiceConfig { name, traffic_rules, .. } = config_to(&text, &rules);
+                let config = ServiceConfig { name, traffic_rules, load_balancer, ..guards };
+                objects.configs.insert(config.name.clone(), config);
             }
         }
         objects

@@ -174,7 +174,9 @@ impl Inbox {
                 maps.enrol();
                 next = Instant::now() + if maps.is_behind() { RETRY } else { LEFTOVERS };
             }
-            match self.receiver.recv_timeout(next.saturating_duration_since(now)) {
+            let wait = next.saturating_duration_since(now);
+            let wait = maps.reconciler.next_step().map_or(wait, |step| wait.min(step));
+            match self.receiver.recv_timeout(wait) {
                 Ok(Request::Update { changes, held, reply }) => {
                     let outcome = maps.update(changes, held);
                     updates += 1;
@@ -203,6 +205,9 @@ impl Inbox {
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if maps.refresh() {
+                next = Instant::now() + if maps.is_behind() { RETRY } else { IDLE };
             }
         }
     }
@@ -258,10 +263,33 @@ impl Maps {
         }
     }
 
+    /// Writes what has become due by itself: shares that grow with time, and ejections. Returns
+    /// whether there was anything to write.
+    fn refresh(&mut self) -> bool {
+        self.reconciler.set_time(self.started.elapsed());
+        // What could not be written comes with the next attempt.
+        if self.failed.is_some() || !self.reconciler.is_due() {
+            return false;
+        }
+        let written = self.reconciler.maps().held().and_then(|held| {
+            self.failed = Some(held);
+            self.install(held)
+        });
+        match written {
+            Ok(report) => tracing::debug!(writes = report.writes, "shares have changed"),
+            Err(error) => {
+                self.failures += 1;
+                tracing::error!(%error, "cannot write the maps; trying again");
+            }
+        }
+        true
+    }
+
     /// Applies changes, and says what is not live.
     fn update(&mut self, changes: Vec<Change>, held: Held) -> Outcome {
         let revision = held.revision;
         let known = self.reconciler.report().clone();
+        self.reconciler.set_time(self.started.elapsed());
         self.reconciler.change(changes);
         self.failed = Some(held);
         match self.install(held) {

@@ -10,12 +10,15 @@ use mesh_tests::traffic::{Plan, Traffic};
 use serde_json::Value;
 
 /// Maps that can be walked, and field names that must show in them.
-const WALKABLE: [(&str, &[&str]); 11] = [
+const WALKABLE: [(&str, &[&str]); 14] = [
     (names::FRONTENDS, &["addr", "octets", "port", "proto", "service"]),
     (
         names::SERVICES,
         &["slot_base", "slot_count", "generation", "algorithm", "flags", "refuse_errno"],
     ),
+    (names::POLICIES, &["max_connections", "max_failures", "consecutive_failures", "connect_ms"]),
+    (names::SERVICE_GUARDS, &["load", "breaker", "ejected", "refused_open"]),
+    (names::BACKEND_GUARDS, &["load", "breaker", "outlier", "skipped"]),
     (names::SLOTS, &["service", "backend", "alias", "threshold"]),
     (names::BACKENDS, &["addr", "octets", "port", "service", "generation"]),
     (
@@ -46,6 +49,9 @@ const TYPED: [(&str, &str, &[&str]); 7] = [
     (names::NAMESPACES, "NetnsKey", &["cookie"]),
 ];
 
+/// Maps without a structure: a ring, and socket storage that holds a number.
+const UNTYPED: [&str; 2] = [names::EVENTS, names::DIRECT];
+
 #[test]
 fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {
     let bed = Testbed::start("dump")?;
@@ -55,7 +61,7 @@ fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {
 
     let tested: BTreeSet<&str> = {
         let walkable = WALKABLE.iter().map(|(name, _)| *name);
-        walkable.chain(TYPED.iter().map(|(name, ..)| *name)).chain([names::EVENTS]).collect()
+        walkable.chain(TYPED.iter().map(|(name, ..)| *name)).chain(UNTYPED).collect()
     };
     assert_eq!(tested, BTreeSet::from(names::MAPS), "a map without a test");
 

@@ -111,7 +111,7 @@ fn scripts_hold_on_the_kernel() -> anyhow::Result<()> {
 
 /// The lines of a dump that are policy, not counters.
 fn policy(dump: &str) -> String {
-    let kinds = ["FRONTEND ", "SERVICE ", "SLOT ", "BACKEND "];
+    let kinds = ["FRONTEND ", "SERVICE ", "POLICY ", "SLOT ", "BACKEND "];
     let lines = dump.lines().filter(|line| kinds.iter().any(|kind| line.starts_with(kind)));
     normal(&lines.collect::<Vec<_>>().join("\n"))
 }

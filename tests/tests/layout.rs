@@ -118,6 +118,7 @@ fn maps_are_kept_where_nothing_changes_and_replaced_where_sizes_do() -> anyhow::
         .map(|(_, (name, _))| name)
         .collect();
     let expected = [
+        names::DIRECT,
         names::CGROUPS,
         names::NAMESPACES,
         names::AFFINITY,

@@ -10,6 +10,7 @@ pub(crate) mod mapped;
 pub mod object;
 pub(crate) mod pinned;
 mod sys;
+pub mod tcp;
 pub mod tombstone;
 pub mod uninstall;
 

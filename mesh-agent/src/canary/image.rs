@@ -22,12 +22,17 @@ const UDP: u8 = 17;
 #[must_use]
 pub fn room(map: &str) -> u32 {
     match map {
-        names::FRONTENDS | names::SERVICES | names::SERVICE_STATE | names::SERVICE_COUNTERS => {
-            canary::SERVICES
-        }
-        names::SLOTS | names::BACKENDS | names::BACKEND_STATE | names::BACKEND_COUNTERS => {
-            canary::BACKENDS
-        }
+        names::FRONTENDS
+        | names::SERVICES
+        | names::SERVICE_STATE
+        | names::POLICIES
+        | names::SERVICE_GUARDS
+        | names::SERVICE_COUNTERS => canary::SERVICES,
+        names::SLOTS
+        | names::BACKENDS
+        | names::BACKEND_STATE
+        | names::BACKEND_GUARDS
+        | names::BACKEND_COUNTERS => canary::BACKENDS,
         _ => 0,
     }
 }
@@ -141,7 +146,8 @@ const fn head(slot_base: u32) -> ServiceHead {
 /// another size, where they lie elsewhere.
 pub fn strip(image: &mut MapImage) {
     let ours = |head: &ServiceHead| head.flags.contains(ServiceFlags::CANARY);
-    let MapImage { frontends, services, slots, backends } = image;
+    // The canary has no policies.
+    let MapImage { frontends, services, policies: _, slots, backends } = image;
     let is_ours = |service: &ServiceIndex| services.get(service).is_some_and(ours);
     frontends.retain(|_, service| !is_ours(service));
     slots.retain(|_, slot| !is_ours(&slot.service));

@@ -1,14 +1,17 @@
 //! One kernel service from the world: pure, deterministic, and without indices, which `reconcile`
 //! gives out. A kernel service is one port of a service, for its addresses of one family.
 //!
-//! `shares` says who gets how much, `table` turns shares into slots.
+//! `shares` says who gets how much, `table` turns shares into slots, `guards` and `timeouts` say
+//! what protects the connections.
 
+mod guards;
 mod shares;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod timeouts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,10 +21,13 @@ use mesh_api::model::{
 };
 use mesh_common::addr::IpKey;
 use mesh_common::frontend::FrontendKey;
+use mesh_common::policy::Policy as Guards;
 use mesh_common::service::{Algorithm, DEFAULT_REFUSE_ERRNO, ServiceFlags, ServiceHead};
 
+use self::shares::Apart;
 pub use self::shares::Share;
 pub use self::table::{Cell, table};
+pub use self::timeouts::Kernel;
 use crate::world::{Group, GroupId, Member, World};
 
 /// How many entries each map holds.
@@ -97,6 +103,8 @@ pub struct Plan {
     pub shares: Vec<Share>,
     /// The head, without what depends on indices.
     pub head: ServiceHead,
+    /// Limits, breakers, outlier detection and timeouts; zero where there are none.
+    pub policy: Guards,
     /// What a person should know, though it is served.
     pub warnings: Vec<String>,
 }
@@ -167,14 +175,30 @@ impl<'a> Origin<'a> {
         shares::targets(self)
     }
 
-    /// Compiles it.
+    /// Compiles it. `ejected` are the addresses and ports of its backends that outlier detection
+    /// has ejected.
+    ///
+    /// Where all that could take connections are ejected, they stay in the table: the programs
+    /// skip them, and take them back when their time is over, whether or not there is an agent.
     #[must_use]
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self, ejected: &BTreeSet<(IpKey, u16)>, kernel: Kernel) -> Plan {
         let mut warnings = Vec::new();
-        let shares = shares::shares(self, self.family, &mut warnings);
+        let candidates = shares::candidates(self, self.family);
+        let (policy, flags) = guards::policy(self, candidates, kernel, &mut warnings);
+        let nobody = BTreeSet::new();
+        let ejected = if policy.outlier.max_ejected == 0 { &nobody } else { ejected };
+        let mut notes = Vec::new();
+        let mut shares = shares::shares(self, Apart::These(ejected), &mut notes);
+        if shares.is_empty() && !ejected.is_empty() {
+            notes.clear();
+            shares = shares::shares(self, Apart::These(&nobody), &mut notes);
+        }
+        warnings.append(&mut notes);
         let mut head = self.head(&mut warnings);
+        head.flags.bits |= flags.bits;
         let other = self.family.other();
-        if shares.is_empty() && !shares::shares(self, other, &mut Vec::new()).is_empty() {
+        let has_none = shares.is_empty() && candidates == 0;
+        if has_none && shares::candidates(self, other) > 0 {
             head.flags.bits |= ServiceFlags::OTHER_FAMILY.bits;
             warnings.push(format!(
                 "{self}: its {} addresses have no endpoint, because all endpoints are {}",
@@ -182,7 +206,7 @@ impl<'a> Origin<'a> {
                 other.as_str()
             ));
         }
-        Plan { shares, head, warnings }
+        Plan { shares, head, policy, warnings }
     }
 
     fn load_balancer(&self) -> LoadBalancer {

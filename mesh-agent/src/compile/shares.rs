@@ -4,18 +4,25 @@
 //! With traffic rules, the share of an endpoint is
 //! `rule weight / sum of rule weights × endpoint weight / sum over the rule's endpoints`;
 //! without, it is `endpoint weight / sum over the service's endpoints`. Endpoints that drain,
-//! have weight 0, are of another family, or too far away take no new connections. A rule without
-//! any endpoint that can take connections leaves its share to the other rules, in proportion, and
-//! a warning says so.
+//! have weight 0, are of another family, unhealthy, ejected, or too far away take no new
+//! connections. A rule without any endpoint that can take connections leaves its share to the
+//! other rules, in proportion, and a warning says so.
+//!
+//! Health goes before distance: the nearest level is the nearest one with a healthy endpoint. Of
+//! a rule's endpoints that could take connections, wherever they are, too few may be healthy: less
+//! than the panic threshold says. Then health and ejections are ignored for this rule, because the
+//! few would be overrun, and because it is more likely that the checks are wrong. An endpoint that
+//! turned healthy lately counts with a part of its weight (slow start).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_api::model::{Destination, LocalityMode, Port, TrafficRule};
+use mesh_api::model::{Destination, Label, LocalityMode, Port, TrafficRule};
 use mesh_common::addr::IpKey;
 use mesh_common::logic::round_robin::gcd;
 
 use super::{Family, Origin};
-use crate::world::{Group, Level, Member};
+use crate::world::{Group, Level, Member, STEPS};
 
 /// One backend's share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,31 +50,78 @@ struct Part<'a> {
     rule: u32,
     sum: u64,
     target: Port,
-    members: Vec<&'a Arc<Member>>,
+    /// Each with its weight there.
+    members: Vec<(&'a Arc<Member>, u64)>,
+}
+
+/// Who takes no new connections, though it could.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Apart<'a> {
+    /// Nobody.
+    Nobody,
+    /// The unhealthy, and those at these addresses and ports.
+    These(&'a BTreeSet<(IpKey, u16)>),
+}
+
+/// Where connections go that follow one rule.
+struct Sent<'a> {
+    rule: u32,
+    group: &'a Group,
+    version: Option<&'a Label>,
+    /// As people write it.
+    whereto: Option<&'a Destination>,
+}
+
+/// Where connections go. A service that is not there is no group.
+fn sent<'a>(origin: &Origin<'a>) -> Vec<Result<Sent<'a>, &'a TrafficRule>> {
+    let rules = rules(origin);
+    if rules.is_empty() {
+        return vec![Ok(Sent { rule: 1, group: origin.group, version: None, whereto: None })];
+    }
+    let sent = |rule: &'a TrafficRule| {
+        let Destination { service, version } = &rule.destination;
+        let group = origin.world.find(service).and_then(|id| origin.world.group(id)).ok_or(rule)?;
+        let whereto = Some(&rule.destination);
+        Ok(Sent { rule: rule.weight, group, version: version.as_ref(), whereto })
+    };
+    rules.iter().filter(|rule| rule.weight > 0).map(sent).collect()
+}
+
+/// How many backends the service has, healthy or not.
+pub(super) fn candidates(origin: &Origin<'_>, family: Family) -> usize {
+    let mut places = BTreeSet::new();
+    for sent in sent(origin).into_iter().flatten() {
+        let part = part(origin, family, &sent, Apart::Nobody, &mut Vec::new());
+        let of = |part: Part<'_>| {
+            let place = |(member, _): &(&Arc<Member>, u64)| place(origin, member, part.target);
+            part.members.iter().map(place).collect::<Vec<_>>()
+        };
+        places.extend(part.map(of).unwrap_or_default());
+    }
+    places.len()
 }
 
 /// All shares, by address and port.
 pub(super) fn shares(
     origin: &Origin<'_>,
-    family: Family,
+    apart: Apart<'_>,
     warnings: &mut Vec<String>,
 ) -> Vec<Share> {
+    let family = origin.family;
     let mut parts = Vec::new();
-    let rules = rules(origin);
-    if rules.is_empty() {
-        parts.extend(part(origin, family, 1, origin.group, None));
-    }
-    for rule in rules.iter().filter(|rule| rule.weight > 0) {
-        let Destination { service, version } = &rule.destination;
-        let group = origin.world.find(service).and_then(|id| origin.world.group(id));
-        let part =
-            group.and_then(|group| part(origin, family, rule.weight, group, version.as_ref()));
-        if part.is_none() {
+    for sent in sent(origin) {
+        let to = sent.as_ref().ok();
+        let part = to.and_then(|sent| part(origin, family, sent, apart, warnings));
+        let (weight, whereto) = match sent {
+            Ok(Sent { rule, whereto, .. }) => (rule, whereto),
+            Err(rule) => (rule.weight, Some(&rule.destination)),
+        };
+        if let (None, Some(whereto)) = (&part, whereto) {
             warnings.push(format!(
-                "{origin}: no {} endpoint can take the share {} of {}; the other rules share it",
+                "{origin}: no {} endpoint can take the share {weight} of {}; the other rules share \
+                 it",
                 family.as_str(),
-                rule.weight,
-                describe(&rule.destination)
+                describe(whereto)
             ));
         }
         parts.extend(part);
@@ -78,8 +132,8 @@ pub(super) fn shares(
     });
     let mut found = Vec::new();
     for part in &parts {
-        for member in &part.members {
-            let product = u128::from(part.rule) * u128::from(member.weight);
+        for (member, weight) in &part.members {
+            let product = u128::from(part.rule) * u128::from(*weight);
             let weight = match multiple {
                 Some(multiple) => product * u128::from(multiple / part.sum),
                 None => (product << FRACTION_BITS) / u128::from(part.sum),
@@ -105,11 +159,13 @@ fn rules<'a>(origin: &Origin<'a>) -> &'a [TrafficRule] {
 fn part<'a>(
     origin: &Origin<'a>,
     family: Family,
-    rule: u32,
-    group: &'a Group,
-    version: Option<&mesh_api::model::Label>,
+    sent: &Sent<'a>,
+    apart: Apart<'_>,
+    warnings: &mut Vec<String>,
 ) -> Option<Part<'a>> {
-    let locality = origin.load_balancer().locality;
+    let &Sent { rule, group, version, .. } = sent;
+    let balancer = origin.load_balancer();
+    let target = target(origin, group);
     let mut members: Vec<&Arc<Member>> = group
         .members()
         .iter()
@@ -119,7 +175,32 @@ fn part<'a>(
                 && (version.is_none() || member.version.as_ref() == version)
         })
         .collect();
-    if let Some(policy) = locality {
+    if let Apart::These(ejected) = apart {
+        let all = members.len();
+        let is_good = |member: &Arc<Member>| {
+            group.is_healthy(member) && !ejected.contains(&place(origin, member, target))
+        };
+        let good = members.iter().filter(|member| is_good(member)).count();
+        if good * 100 < all * usize::from(balancer.panic_threshold) {
+            warnings.push(format!(
+                "{origin}: only {good} of {all} {} endpoints{} are healthy, less than the panic \
+                 threshold, {}%: all of them get connections",
+                family.as_str(),
+                sent.whereto.map(|to| format!(" of {}", describe(to))).unwrap_or_default(),
+                balancer.panic_threshold
+            ));
+        } else {
+            members.retain(|member| is_good(member));
+        }
+        if members.is_empty() && all > 0 && ejected.is_empty() {
+            warnings.push(format!(
+                "{origin}: none of {all} {} endpoints{} is healthy",
+                family.as_str(),
+                sent.whereto.map(|to| format!(" of {}", describe(to))).unwrap_or_default(),
+            ));
+        }
+    }
+    if let Some(policy) = balancer.locality {
         let level = |member: &Arc<Member>| member.level.within(policy.scope);
         let nearest: Option<Level> = match policy.mode {
             LocalityMode::PreferLocal => members.iter().map(|member| level(member)).min(),
@@ -127,8 +208,17 @@ fn part<'a>(
         };
         members.retain(|member| Some(level(member)) == nearest);
     }
-    let sum = members.iter().map(|member| u64::from(member.weight)).sum();
-    (sum > 0).then(|| Part { rule, sum, target: target(origin, group), members })
+    let step =
+        |member: &Arc<Member>| origin.world.step(group.turned(&member.name), balancer.slow_start);
+    let steps: Vec<u32> = members.iter().map(|member| step(member)).collect();
+    // Whole weights, where nobody starts slowly.
+    let full = steps.iter().all(|step| *step == STEPS);
+    let weight = |(member, step): (&'a Arc<Member>, u32)| {
+        (member, u64::from(member.weight) * if full { 1 } else { u64::from(step) })
+    };
+    let members: Vec<_> = members.into_iter().zip(steps).map(weight).collect();
+    let sum = members.iter().map(|(_, weight)| weight).sum();
+    (sum > 0).then_some(Part { rule, sum, target, members })
 }
 
 fn place(origin: &Origin<'_>, member: &Member, target: Port) -> (IpKey, u16) {

@@ -14,6 +14,8 @@ use super::*;
 use crate::testing::{at_level, config, config_to, endpoint, here, locality, name, put, service};
 use crate::world::Change;
 
+const KERNEL: Kernel = Kernel { hz: Some(250), linear_timeouts: 4 };
+
 fn world_of(changes: impl IntoIterator<Item = Change>) -> World {
     let mut world = World::new(here());
     for change in changes {
@@ -25,7 +27,7 @@ fn world_of(changes: impl IntoIterator<Item = Change>) -> World {
 fn plan_of(world: &World, family: Family) -> Plan {
     let group = world.find(&name("a")).unwrap();
     let unit = UnitKey { group, port: 80, protocol: Protocol::Tcp, family };
-    Origin::find(world, unit).unwrap().plan()
+    Origin::find(world, unit).unwrap().plan(&BTreeSet::new(), KERNEL)
 }
 
 fn plan(changes: impl IntoIterator<Item = Change>) -> Plan {

@@ -1,5 +1,6 @@
 //! What the policy maps hold, or should hold: typed, sorted, comparable, printable.
 
+mod policy;
 mod table;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::fmt;
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::frontend::FrontendKey;
+use mesh_common::policy::Policy;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 
@@ -20,6 +22,8 @@ pub struct MapImage {
     pub frontends: BTreeMap<FrontendKey, ServiceIndex>,
     /// `services`.
     pub services: Table<ServiceIndex, ServiceHead>,
+    /// `policies`: of services that ask for them, and of others until that is cleared.
+    pub policies: Table<ServiceIndex, Policy>,
     /// `slots`.
     pub slots: Table<u32, Slot>,
     /// `backends`.
@@ -37,6 +41,7 @@ impl MapImage {
     pub fn merge(&mut self, other: &Self) {
         self.frontends.extend(&other.frontends);
         self.services.merge(&other.services);
+        self.policies.merge(&other.policies);
         self.slots.merge(&other.slots);
         self.backends.merge(&other.backends);
     }
@@ -65,6 +70,9 @@ impl fmt::Display for MapImage {
                 head.algorithm.code,
                 Extras(head)
             )?;
+        }
+        for (index, policy) in self.policies.iter() {
+            writeln!(f, "POLICY {}{}", index.index, policy::Parts(policy))?;
         }
         for (at, slot) in self.slots.iter() {
             writeln!(
@@ -102,6 +110,8 @@ impl fmt::Display for Extras<'_> {
             (ServiceFlags::KEY_WORKLOAD, " KEY=workload"),
             (ServiceFlags::KEY_CONNECTION, " KEY=connection"),
             (ServiceFlags::OTHER_FAMILY, " OTHER-FAMILY"),
+            (ServiceFlags::GUARDED, " GUARDED"),
+            (ServiceFlags::TIMED, " TIMED"),
         ] {
             if head.flags.contains(flag) {
                 f.write_str(name)?;

@@ -24,6 +24,7 @@ impl State {
         for group in groups {
             self.demand_group(group, &mut dirty);
         }
+        dirty.append(&mut self.again);
         let mut ordered: Vec<(&ObjectName, usize, Family, UnitKey)> = dirty
             .into_iter()
             .filter(|unit| self.units.contains_key(unit))

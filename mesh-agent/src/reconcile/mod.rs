@@ -10,6 +10,7 @@
 
 mod counts;
 mod demand;
+mod guards;
 mod own;
 mod room;
 mod stage;
@@ -27,7 +28,7 @@ use mesh_common::counter::BackendCounters;
 
 use self::state::State;
 pub use self::update::Removed;
-use crate::compile::Rejection;
+use crate::compile::{Kernel, Rejection};
 use crate::diff::MapOp;
 use crate::image::MapImage;
 use crate::ledger::Journal;
@@ -94,6 +95,36 @@ impl<M: MapStore> Reconciler<M> {
         for change in changes {
             self.state.world.apply(change);
         }
+    }
+
+    /// Says what timeouts depend on; before the first [`Self::install`].
+    pub const fn set_kernel(&mut self, kernel: Kernel) {
+        self.state.kernel = kernel;
+    }
+
+    /// Sets the present moment, since any fixed one, for slow start. The next [`Self::install`]
+    /// writes the shares that have grown. Until the first call, nothing starts slowly.
+    pub fn set_time(&mut self, now: Duration) {
+        self.state.world.set_time(now);
+    }
+
+    /// How long until a share grows and [`Self::set_time`] and [`Self::install`] are due; `None`
+    /// where none does.
+    pub fn next_step(&self) -> Option<Duration> {
+        self.state.world.next_step()
+    }
+
+    /// Sets which backends outlier detection has ejected: all of them, each time. The next
+    /// [`Self::install`] takes connections away from them, and gives those back that are not among
+    /// them any more. A backend that is freed is none of them.
+    pub fn set_ejected(&mut self, ejected: BTreeSet<BackendIndex>) {
+        self.state.set_ejected(ejected);
+    }
+
+    /// Whether [`Self::install`] would look at anything because of the health, ejections, or time
+    /// that has been set.
+    pub fn is_due(&self) -> bool {
+        !self.state.again.is_empty() || self.state.world.has_changed()
     }
 
     /// Brings the maps to the world. When it returns `Ok`, the world is live, but for what the

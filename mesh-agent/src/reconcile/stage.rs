@@ -2,8 +2,10 @@
 //! whole, or not at all.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::service::{Algorithm, ServiceHead, ServiceIndex};
@@ -13,6 +15,7 @@ use super::room::LimitError;
 use super::state::{State, Trouble, target};
 use super::update::Update;
 use crate::compile::{Origin, Plan, Share, UnitKey, table};
+use crate::diff::MapOp;
 use crate::image::{Address, MapImage};
 use crate::world::Member;
 
@@ -40,7 +43,8 @@ impl State {
     pub(super) fn stage(&mut self, unit: UnitKey, update: &mut Update) {
         let Some(origin) = Origin::find(&self.world, unit) else { return };
         let name = origin.service().clone();
-        let plan = origin.plan();
+        let ejected = self.ejected_for(unit, update);
+        let plan = origin.plan(&ejected, self.kernel);
         let mut trouble = Trouble { warnings: plan.warnings.clone(), ..Trouble::default() };
         self.refused.remove(&unit);
         if let Err(error) = self.try_stage(unit, &plan, update) {
@@ -55,6 +59,16 @@ impl State {
         } else {
             self.troubles.remove(&key);
         }
+    }
+
+    /// Where the unit's ejected backends are.
+    fn ejected_for(&self, unit: UnitKey, update: &Update) -> BTreeSet<(IpKey, u16)> {
+        if self.ejected.is_empty() {
+            return BTreeSet::new();
+        }
+        let keys = self.units.get(&unit).map_or(&[][..], |unit| &unit.keys);
+        let index = self.kept_index(unit, keys, update);
+        index.map(|index| self.ejected_of(index)).unwrap_or_default()
     }
 
     fn try_stage(
@@ -98,6 +112,7 @@ impl State {
         update.frontends += new;
         self.write_backends(unit, index, plan, &backends, update);
         self.own(unit, index, update);
+        self.write_policy(index, &plan.policy, update);
         self.write_table(index, plan, placed, update);
         self.write_frontends(index, &keys, update);
         Ok(())
@@ -211,6 +226,10 @@ impl State {
         let drain_timeout = config.and_then(|config| config.drain_timeout);
         let holding = self.held.entry(index).or_default();
         if holding.name != name {
+            let guarded = self.actual.policies.contains_key(&index);
+            if guarded && holding.name.is_some() {
+                update.writes.forget.push(MapOp::ForgetService(index));
+            }
             update.services.push((index, std::mem::replace(&mut holding.name, name)));
         }
         holding.owner = Some(unit);
@@ -247,6 +266,7 @@ impl State {
                 }
                 Some(_) => {}
             }
+            update.writes.forget.extend(self.forget_other(*at, &share.member));
             self.leaving.remove(at);
             self.gone.remove(at);
             if renamed || !self.is_member(*at, &share.member) {

@@ -9,13 +9,18 @@ use mesh_api::model::{ObjectName, Protocol};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
 use mesh_common::frontend::FrontendKey;
-use mesh_common::service::ServiceIndex;
+use mesh_common::service::{ServiceFlags, ServiceIndex};
 
 use super::room::{Pool, Ranges};
-use crate::compile::{Limits, UnitKey};
+use crate::compile::{Kernel, Limits, UnitKey};
+use crate::diff::Forget;
 use crate::image::MapImage;
 use crate::ledger::Account;
 use crate::world::{Member, World};
+
+/// What sends readers to the policy.
+const ASK: ServiceFlags =
+    ServiceFlags { bits: ServiceFlags::GUARDED.bits | ServiceFlags::TIMED.bits };
 
 /// A kernel service that the world asks for.
 #[derive(Debug, Default)]
@@ -57,6 +62,10 @@ pub(super) struct Trouble {
 pub(super) struct Garbage {
     /// Services.
     pub(super) services: BTreeSet<ServiceIndex>,
+    /// Policies of services that have none any more.
+    pub(super) policies: BTreeSet<ServiceIndex>,
+    /// What the programs forget about a service, and about its backends.
+    pub(super) forget: BTreeMap<ServiceIndex, (bool, Forget)>,
     /// Ranges of slots, as start and length.
     pub(super) slots: Vec<(u32, u32)>,
     /// Frontends have been deleted.
@@ -97,6 +106,12 @@ pub(super) struct State {
     /// Those of them whose endpoint has gone, and how long TCP connections may go on.
     pub(super) gone: BTreeMap<BackendIndex, Option<Duration>>,
     pub(super) garbage: Garbage,
+    /// Backends that outlier detection has ejected.
+    pub(super) ejected: BTreeSet<BackendIndex>,
+    /// Units to compile again, though the world has not changed.
+    pub(super) again: BTreeSet<UnitKey>,
+    /// What timeouts depend on.
+    pub(super) kernel: Kernel,
     /// Units that did not fit.
     pub(super) refused: BTreeSet<UnitKey>,
     /// By the service's name, for people.
@@ -126,6 +141,9 @@ impl State {
             leaving: BTreeMap::new(),
             gone: BTreeMap::new(),
             garbage: Garbage::default(),
+            ejected: BTreeSet::new(),
+            again: BTreeSet::new(),
+            kernel: Kernel::default(),
             refused: BTreeSet::new(),
             troubles: BTreeMap::new(),
             all: false,
@@ -160,6 +178,10 @@ impl State {
             holding.name = self.held.remove(index).and_then(|before| before.name);
         }
         self.garbage = Garbage { frontends: true, ..Garbage::default() };
+        // Those that a head still asks for are found by what the units say.
+        let asks = |index: &ServiceIndex| actual.services.at(*index).flags.bits & ASK.bits != 0;
+        self.garbage.policies = actual.policies.keys().filter(|index| !asks(index)).collect();
+        self.ejected.retain(|index| actual.backends.contains_key(index));
         for (at, _) in actual.slots.iter() {
             if in_tables.contains(at) {
                 ranges.occupy(at, 1);
@@ -188,6 +210,24 @@ impl State {
         }
         self.actual = actual;
         self.all = true;
+    }
+
+    /// Sets which backends are ejected now; their services are compiled again where that differs.
+    pub(super) fn set_ejected(&mut self, ejected: BTreeSet<BackendIndex>) {
+        let ejected: BTreeSet<BackendIndex> =
+            ejected.into_iter().filter(|it| self.actual.backends.contains_key(it)).collect();
+        for index in self.ejected.symmetric_difference(&ejected) {
+            let service = self.actual.backends.at(*index).service;
+            self.again.extend(self.held.get(&service).and_then(|holding| holding.owner));
+        }
+        self.ejected = ejected;
+    }
+
+    /// Where the ejected backends of a service are.
+    pub(super) fn ejected_of(&self, service: ServiceIndex) -> BTreeSet<(IpKey, u16)> {
+        let backends = self.held.get(&service).map_or(&[][..], |holding| &holding.backends);
+        let ejected = backends.iter().filter(|index| self.ejected.contains(index));
+        ejected.map(|index| target(&self.actual, *index)).collect()
     }
 
     /// The endpoint of a backend in use.
@@ -227,6 +267,7 @@ fn split_off(image: &mut MapImage, limits: Limits) -> MapImage {
     MapImage {
         frontends: own,
         services: image.services.split_off(ServiceIndex { index: limits.services }),
+        policies: image.policies.split_off(ServiceIndex { index: limits.services }),
         slots: image.slots.split_off(limits.slots),
         backends: image.backends.split_off(BackendIndex { index: limits.backends }),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mesh_api::model::ObjectName;
 use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::policy::Policy;
 use mesh_common::service::ServiceIndex;
 
 use super::state::{Garbage, State};
@@ -101,6 +102,8 @@ impl State {
                 }
             }
             if let Some(head) = self.actual.services.get(&index) {
+                self.garbage.policies.remove(&index);
+                self.garbage.forget.remove(&index);
                 self.garbage.services.insert(index);
                 if head.slot_count > 0 {
                     self.garbage.slots.push((head.slot_base, head.slot_count));
@@ -156,6 +159,11 @@ impl State {
         let garbage = &self.garbage;
         let mut ops = vec![MapOp::Grace];
         ops.extend(garbage.services.iter().map(|index| MapOp::ClearService(*index)));
+        let zero = |index: &ServiceIndex| MapOp::PutPolicy(*index, Policy::default());
+        ops.extend(garbage.policies.iter().map(zero));
+        for (index, (service, backends)) in &garbage.forget {
+            ops.extend(self.forget(*index, *service, *backends));
+        }
         for (start, count) in &garbage.slots {
             let used = (*start..start.saturating_add(*count))
                 .filter(|at| self.actual.slots.contains_key(at));
@@ -187,6 +195,7 @@ impl State {
             self.room.backends.give_back(index.index);
             self.leaving.remove(index);
             self.gone.remove(index);
+            self.ejected.remove(index);
             touched.insert(*service);
         }
         let gone: BTreeSet<BackendIndex> = backends.iter().map(|(index, _)| *index).collect();

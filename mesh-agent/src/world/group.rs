@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_api::model::{
-    Endpoint, EndpointState, Label, LocalityScope, Name, ObjectName, Port, Service, ServiceConfig,
+    Endpoint, EndpointState, Health, Label, LocalityScope, Name, ObjectName, Port, Service,
+    ServiceConfig,
 };
 
 use super::NodeLocality;
@@ -86,12 +88,14 @@ pub struct Member {
     pub weight: u32,
     /// How far it is.
     pub level: Level,
-    /// Whether it is to have new connections, apart from its weight.
+    /// Whether it is to have new connections, apart from its weight and its health.
     pub serving: bool,
+    /// What is said of its health; `None`: nothing yet.
+    pub health: Option<Health>,
 }
 
 impl Member {
-    /// Whether it can take connections.
+    /// Whether it can take connections, if it is healthy.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         self.serving && self.weight > 0
@@ -111,17 +115,39 @@ pub struct Group {
     members: Vec<Arc<Member>>,
     /// Groups whose traffic rules name this one.
     pub(super) dependents: Vec<GroupId>,
+    /// Endpoints that turned healthy lately, and when; see [`super::World::set_time`].
+    pub(super) turned: Vec<(Name, Duration)>,
 }
 
 impl Group {
     pub(super) const fn new(name: ObjectName) -> Self {
-        Self { name, service: None, config: None, members: Vec::new(), dependents: Vec::new() }
+        Self {
+            name,
+            service: None,
+            config: None,
+            members: Vec::new(),
+            dependents: Vec::new(),
+            turned: Vec::new(),
+        }
     }
 
     /// Its endpoints, by name.
     #[must_use]
     pub fn members(&self) -> &[Arc<Member>] {
         &self.members
+    }
+
+    /// Whether an endpoint is taken for healthy. Without a health check, it is.
+    #[must_use]
+    pub fn is_healthy(&self, member: &Member) -> bool {
+        let check = self.config.as_ref().and_then(|config| config.health_check.as_ref());
+        check.is_none_or(|check| member.health.unwrap_or(check.initial) == Health::Healthy)
+    }
+
+    /// When an endpoint turned healthy, if that was lately.
+    #[must_use]
+    pub fn turned(&self, name: &Name) -> Option<Duration> {
+        self.turned.iter().find(|(other, _)| other == name).map(|(_, since)| *since)
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -131,8 +157,18 @@ impl Group {
             && self.dependents.is_empty()
     }
 
+    /// Sets what is said of an endpoint's health. Returns the endpoint as it was before, where
+    /// that matters.
+    pub(super) fn set_health(&mut self, name: &Name, health: Option<Health>) -> Option<Member> {
+        let at = self.members.binary_search_by(|other| other.name.cmp(name)).ok()?;
+        let member = self.members.get_mut(at).filter(|member| member.health != health)?;
+        let before = Member::clone(member);
+        *member = Arc::new(Member { health, ..before.clone() });
+        Some(before)
+    }
+
     /// Returns whether anything that matters has changed.
-    pub(super) fn put(&mut self, endpoint: Endpoint, level: Level) -> bool {
+    pub(super) fn put(&mut self, endpoint: Endpoint, level: Level, health: Option<Health>) -> bool {
         let member = Member {
             version: self.shared(endpoint.version),
             workload: endpoint.workload,
@@ -141,11 +177,16 @@ impl Group {
             weight: endpoint.weight,
             level,
             serving: endpoint.state == EndpointState::Serving,
+            health,
             name: endpoint.name.name,
         };
         match self.members.binary_search_by(|other| other.name.cmp(&member.name)) {
             Ok(at) => match self.members.get_mut(at) {
                 Some(before) if **before != member => {
+                    if before.address != member.address {
+                        // Another instance: it does not go on where the old one was.
+                        self.turned.retain(|(name, _)| *name != member.name);
+                    }
                     *before = Arc::new(member);
                     true
                 }
@@ -164,8 +205,14 @@ impl Group {
         others.find(|other| **other == label).cloned().unwrap_or(label)
     }
 
-    pub(super) fn remove(&mut self, name: &Name) -> bool {
+    pub(super) fn remove(&mut self, name: &Name) -> Option<Arc<Member>> {
+        self.turned.retain(|(other, _)| other != name);
         let found = self.members.binary_search_by(|other| other.name.cmp(name));
-        found.map(|at| self.members.remove(at)).is_ok()
+        found.ok().map(|at| self.members.remove(at))
+    }
+
+    pub(super) fn member(&self, name: &Name) -> Option<&Arc<Member>> {
+        let found = self.members.binary_search_by(|other| other.name.cmp(name));
+        found.ok().and_then(|at| self.members.get(at))
     }
 }

@@ -2,16 +2,19 @@
 //! change leads straight to what it touches.
 
 mod group;
+mod health;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use mesh_api::model::{
-    Endpoint, Kind, Label, Object, ObjectName, ObjectRef, Service, ServiceConfig,
+    Endpoint, Health, Kind, Label, Object, ObjectName, ObjectRef, Service, ServiceConfig,
 };
 
 pub use self::group::{Group, GroupId, Level, Member};
+pub use self::health::STEPS;
 
 /// One change of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub enum Change {
     Put(Object),
     /// Remove; nothing happens where it does not exist.
     Remove(ObjectRef),
+    /// What is said of the health of the endpoint of this name; `None`: nothing any more. It may
+    /// come before the endpoint, and outlives it: only another of these changes it.
+    Health(ObjectName, Option<Health>),
 }
 
 /// Where this node is. What is unknown is near to nothing.
@@ -45,6 +51,12 @@ pub struct World {
     owners: HashMap<ObjectName, GroupId>,
     /// What has to be compiled again.
     changed: BTreeSet<GroupId>,
+    /// What is said of the health of endpoints that are not there.
+    absent: HashMap<ObjectName, Health>,
+    /// The present moment, since any fixed one; `None` before there is one.
+    now: Option<Duration>,
+    /// Groups with endpoints that turned healthy lately.
+    turning: BTreeSet<GroupId>,
 }
 
 impl World {
@@ -68,8 +80,10 @@ impl World {
             }
             Change::Remove(ObjectRef { kind, name }) => match kind {
                 Kind::Endpoint => {
-                    if let Some(id) = self.owners.remove(&name) {
-                        self.remove_member(id, &name);
+                    if let Some(id) = self.owners.remove(&name)
+                        && let Some(health) = self.remove_member(id, &name)
+                    {
+                        self.absent.insert(name, health);
                     }
                 }
                 Kind::Service => {
@@ -83,6 +97,7 @@ impl World {
                     }
                 }
             },
+            Change::Health(name, health) => self.set_health(name, health),
         }
     }
 
@@ -109,6 +124,15 @@ impl World {
         if group.config == config {
             return;
         }
+        let initial = |config: &Option<Box<ServiceConfig>>| {
+            config.as_ref()?.health_check.as_ref().map(|check| check.initial)
+        };
+        if initial(&group.config) != initial(&config) {
+            // Others take these endpoints for healthy, or not, as this configuration says.
+            let dependents = group.dependents.clone();
+            self.changed.extend(dependents);
+        }
+        let Some(group) = self.group_mut(id) else { return };
         let (old, new) = (std::mem::replace(&mut group.config, config.clone()), config);
         // The new ones first, so that a group which both name stays.
         for name in other_services(new.as_deref()) {
@@ -133,25 +157,24 @@ impl World {
 
     fn put_endpoint(&mut self, endpoint: Endpoint) {
         let id = self.group_for(&endpoint.service);
-        if let Some(before) = self.owners.insert(endpoint.name.clone(), id)
-            && before != id
-        {
-            self.remove_member(before, &endpoint.name);
-        }
+        let health = match self.owners.insert(endpoint.name.clone(), id) {
+            Some(before) if before != id => self.remove_member(before, &endpoint.name),
+            Some(_) => self.group(id).and_then(|group| group.member(&endpoint.name.name)?.health),
+            None => self.absent.remove(&endpoint.name),
+        };
         let level = Level::of(&self.here, &endpoint);
         if let Some(group) = self.group_mut(id)
-            && group.put(endpoint, level)
+            && group.put(endpoint, level, health)
         {
             self.touch(id);
         }
     }
 
-    fn remove_member(&mut self, id: GroupId, name: &ObjectName) {
-        if let Some(group) = self.group_mut(id)
-            && group.remove(&name.name)
-        {
-            self.touch(id);
-        }
+    /// Returns what is said of its health.
+    fn remove_member(&mut self, id: GroupId, name: &ObjectName) -> Option<Health> {
+        let removed = self.group_mut(id)?.remove(&name.name)?;
+        self.touch(id);
+        removed.health
     }
 
     /// Marks a group, and those whose traffic rules name it.
@@ -162,6 +185,12 @@ impl World {
         self.changed.insert(id);
     }
 
+    /// Whether anything has to be compiled again.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// What has changed since the last time this was asked. Empty groups go.
     pub fn take_changed(&mut self) -> Vec<GroupId> {
         let changed: Vec<GroupId> = std::mem::take(&mut self.changed).into_iter().collect();
@@ -169,6 +198,7 @@ impl World {
             let Some(group) = self.groups.get_mut(id.place()) else { continue };
             if let Some(name) = group.take_if(|group| group.is_empty()).map(|group| group.name) {
                 self.ids.remove(&name);
+                self.turning.remove(id);
                 self.free.push(*id);
             }
         }

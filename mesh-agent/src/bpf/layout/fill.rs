@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem::offset_of;
 use std::path::Path;
 
 use aya::Pod;
@@ -10,7 +11,9 @@ use mesh_common::backend::Backend;
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::guard::{BackendGuard, ServiceGuard};
 use mesh_common::names;
+use mesh_common::policy::Policy;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
@@ -81,6 +84,12 @@ trait Owned: Pod {
 }
 
 impl Owned for ServiceHead {
+    fn service(&self, index: u32) -> ServiceIndex {
+        ServiceIndex { index }
+    }
+}
+
+impl Owned for Policy {
     fn service(&self, index: u32) -> ServiceIndex {
         ServiceIndex { index }
     }
@@ -173,6 +182,22 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
             other => other,
         }
     }
+    // Indices beyond what users have are the canary's, which has no guards.
+    fn guards<V: State>(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        _canaries: &Canaries,
+    ) -> Result<(), LayoutError> {
+        let mut entries: Vec<(u32, V)> = Vec::new();
+        each(old, map, |index: u32, value: V| {
+            let state = value.state();
+            if !is_zero(&state) {
+                entries.push((index, state));
+            }
+        })?;
+        write(new, map, &entries)
+    }
     fn frontends(
         old: &Path,
         new: &Path,
@@ -188,7 +213,10 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
         write(new, map, &entries)
     }
     let own = canaries(old)?;
-    let copies: [(&str, Copy); 7] = [
+    let copies: [(&str, Copy); 10] = [
+        (names::POLICIES, array::<Policy>),
+        (names::BACKEND_GUARDS, guards::<BackendGuard>),
+        (names::SERVICE_GUARDS, guards::<ServiceGuard>),
         (names::BACKENDS, array::<Backend>),
         (names::SLOTS, array::<Slot>),
         (names::SERVICES, array::<ServiceHead>),
@@ -208,23 +236,70 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
 /// Adds what the programs kept in the old maps to what they keep in the new ones. Each number is
 /// taken away as it is added, so an agent that dies meanwhile adds none twice.
 pub(super) fn absorb(old: &Path, new: &Path) -> Result<(), LayoutError> {
-    fn add<T: Pod>(old: &Path, new: &Path, map: &'static str) -> Result<(), LayoutError> {
+    fn add<T: Pod>(
+        old: &Path,
+        new: &Path,
+        map: &'static str,
+        words: &[usize],
+    ) -> Result<(), LayoutError> {
         let path = old.join(map);
-        if same(&path, &new.join(map)).map_err(failed(map))? {
+        if !is_there(&path).map_err(failed(map))?
+            || same(&path, &new.join(map)).map_err(failed(map))?
+        {
             return Ok(());
         }
         let old: Mapped<T> = Mapped::open(&path, Access::Write).map_err(failed(map))?;
         let new: Mapped<T> = Mapped::open(&new.join(map), Access::Write).map_err(failed(map))?;
         for index in 0..old.entries().min(new.entries()) {
-            let number = old.take(index);
-            if number != 0 {
-                new.add(index, number);
+            for word in words {
+                let number = old.take(index, *word);
+                if number != 0 {
+                    new.add(index, *word, number);
+                }
             }
         }
         Ok(())
     }
-    add::<BackendState>(old, new, names::BACKEND_STATE)?;
-    add::<ServiceState>(old, new, names::SERVICE_STATE)
+    add::<BackendState>(old, new, names::BACKEND_STATE, &[0])?;
+    add::<ServiceState>(old, new, names::SERVICE_STATE, &[0])?;
+    add::<BackendGuard>(old, new, names::BACKEND_GUARDS, &BACKEND_NUMBERS)?;
+    add::<ServiceGuard>(old, new, names::SERVICE_GUARDS, &SERVICE_NUMBERS)
+}
+
+/// Whether an earlier agent had the map.
+fn is_there(path: &Path) -> io::Result<bool> {
+    Ok(crate::bpf::pinned::info(path)?.is_some())
+}
+
+/// The words of guards that are numbers, by their place: loads and counts. They are added up when
+/// no program uses the old map any more. The others say in which state a breaker or an ejection is,
+/// and how many backends are ejected; they are copied before programs go over, and what changes in
+/// the moment until then is learned anew.
+const SERVICE_NUMBERS: [usize; 5] = [
+    offset_of!(ServiceGuard, load) / 8,
+    offset_of!(ServiceGuard, refused_open) / 8,
+    offset_of!(ServiceGuard, refused_connections) / 8,
+    offset_of!(ServiceGuard, refused_pending) / 8,
+    offset_of!(ServiceGuard, refused_backends) / 8,
+];
+const BACKEND_NUMBERS: [usize; 2] =
+    [offset_of!(BackendGuard, load) / 8, offset_of!(BackendGuard, skipped) / 8];
+
+/// A guard without its numbers.
+trait State: Pod {
+    fn state(&self) -> Self;
+}
+
+impl State for ServiceGuard {
+    fn state(&self) -> Self {
+        Self { breaker: self.breaker, ejected: self.ejected, ..Self::default() }
+    }
+}
+
+impl State for BackendGuard {
+    fn state(&self) -> Self {
+        Self { breaker: self.breaker, outlier: self.outlier, ..Self::default() }
+    }
 }
 
 /// Whether two pins are of one map.

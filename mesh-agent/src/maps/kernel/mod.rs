@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod conns;
+mod guards;
 
 use std::io;
 use std::path::Path;
@@ -11,12 +12,14 @@ use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
+use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
 use mesh_common::service::{ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
 use mesh_common::tunables::Tunables;
 
+use self::guards::Guards;
 use super::{Held, MapError, MapStore};
 use crate::bpf;
 use crate::bpf::load::map_path;
@@ -24,7 +27,7 @@ use crate::bpf::mapped::{Access, Mapped, Order};
 use crate::bpf::pinned::{Pinned, boot};
 use crate::canary;
 use crate::compile::Limits;
-use crate::diff::MapOp;
+use crate::diff::{Forget, MapOp};
 use crate::image::MapImage;
 use crate::ledger::{Count, Sources};
 
@@ -37,6 +40,8 @@ pub struct KernelMaps {
     backends: Mapped<Backend>,
     service_state: Mapped<ServiceState>,
     backend_state: Mapped<BackendState>,
+    policies: Mapped<Policy>,
+    guards: Guards,
     backend_counters: Pinned<u32, BackendCounters>,
     service_counters: Pinned<u32, ServiceCounters>,
     reasons: Pinned<u32, ReasonCount>,
@@ -53,6 +58,8 @@ impl KernelMaps {
             backends: mapped(pin_path, names::BACKENDS)?,
             service_state: mapped(pin_path, names::SERVICE_STATE)?,
             backend_state: mapped(pin_path, names::BACKEND_STATE)?,
+            policies: mapped(pin_path, names::POLICIES)?,
+            guards: Guards::open(pin_path)?,
             backend_counters: pinned(pin_path, names::BACKEND_COUNTERS)?,
             service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
             reasons: pinned(pin_path, names::REASONS)?,
@@ -161,6 +168,7 @@ impl MapStore for KernelMaps {
             MapOp::PutBackend(BackendIndex { index }, backend) => {
                 let state = self.backend_state.set(index, &BackendState::default(), Order::Up);
                 stored(names::BACKEND_STATE, state)?;
+                self.guards.zero_backend(index)?;
                 // The generation last: who holds an earlier one does not take the entry for his.
                 stored(names::BACKENDS, self.backends.set(index, &backend, Order::Up))
             }
@@ -176,22 +184,41 @@ impl MapStore for KernelMaps {
             // Base and count are one word. A table without slots needs the rest before it: what
             // to do without a backend.
             MapOp::PutService(ServiceIndex { index }, head) => {
+                if self.services.get(index) == Some(ServiceHead::default()) {
+                    self.guards.zero_service(index)?;
+                }
                 let order = if head.slot_count == 0 { Order::Down } else { Order::Up };
                 stored(names::SERVICES, self.services.set(index, &head, order))
             }
             MapOp::PutFrontend(key, frontend) => self.put_frontends(&[(key, frontend)]),
             MapOp::DeleteFrontend(key) => self.delete_frontends(&[key]),
+            MapOp::PutPolicy(ServiceIndex { index }, policy) => {
+                stored(names::POLICIES, self.policies.set(index, &policy, Order::Up))
+            }
+            MapOp::ForgetService(ServiceIndex { index }) => {
+                self.guards.forget_service(index);
+                Ok(())
+            }
+            MapOp::ForgetBackend(BackendIndex { index }, what) => {
+                let backend = self.backends.get(index).unwrap_or_default();
+                self.guards.forget_backend(index, backend.service.index, what);
+                Ok(())
+            }
             MapOp::Grace => bpf::grace().map_err(MapError::Grace),
             MapOp::ClearService(ServiceIndex { index }) => {
                 let state = self.service_state.set(index, &ServiceState::default(), Order::Up);
                 stored(names::SERVICE_STATE, state)?;
                 let head = ServiceHead::default();
-                stored(names::SERVICES, self.services.set(index, &head, Order::Up))
+                stored(names::SERVICES, self.services.set(index, &head, Order::Up))?;
+                stored(names::POLICIES, self.policies.set(index, &Policy::default(), Order::Up))
             }
             MapOp::ClearSlot(index) => {
                 stored(names::SLOTS, self.slots.set(index, &Slot::default(), Order::Up))
             }
             MapOp::ClearBackend(BackendIndex { index }) => {
+                let backend = self.backends.get(index).unwrap_or_default();
+                let what = Forget { outlier: true, ..Forget::default() };
+                self.guards.forget_backend(index, backend.service.index, what);
                 stored(names::BACKENDS, self.backends.set(index, &Backend::default(), Order::Down))
             }
         }
@@ -226,6 +253,8 @@ impl MapStore for KernelMaps {
             .map_err(read_error(names::FRONTENDS))?;
         let service = |(index, head)| (ServiceIndex { index }, head);
         image.services = used(&self.services).map(service).collect();
+        let policy = |(index, policy)| (ServiceIndex { index }, policy);
+        image.policies = used(&self.policies).map(policy).collect();
         image.slots = used(&self.slots).collect();
         let backend = |(index, backend)| (BackendIndex { index }, backend);
         image.backends = used(&self.backends).map(backend).collect();

@@ -7,8 +7,9 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::logic::connect::{
     MAX_TRIES, Place, belongs, choose, hashed, place, sticks, turn, without_backend,
 };
+use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
-use mesh_common::service::{Algorithm, ServiceHead, ServiceIndex};
+use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 
 use crate::image::MapImage;
 
@@ -34,6 +35,7 @@ pub struct Reader {
     client: Client,
     tries: u32,
     step: Step,
+    policy: Option<(ServiceIndex, Policy)>,
 }
 
 /// The next lookup.
@@ -42,6 +44,7 @@ enum Step {
     Frontend,
     Flow(ServiceIndex, BackendIndex, u32),
     Head(ServiceIndex),
+    Policy(ServiceIndex, ServiceHead),
     Returning(ServiceIndex, ServiceHead, Affinity),
     Slot(ServiceIndex, ServiceHead, Place),
     SecondSlot(ServiceIndex, ServiceHead, BackendIndex),
@@ -69,13 +72,18 @@ impl Reader {
     /// A client of a frontend.
     #[must_use]
     pub const fn new(key: FrontendKey, client: Client) -> Self {
-        Self { key, client, tries: 0, step: Step::Frontend }
+        Self { key, client, tries: 0, step: Step::Frontend, policy: None }
     }
 
     /// Does the next lookup; the outcome, once there is one.
     pub fn step(&mut self, maps: &MapImage, random: u32) -> Option<Outcome> {
         match self.look(maps, random) {
-            Next::Step(step) => self.step = step,
+            Next::Step(step) => {
+                if let Step::Policy(service, _) = self.step {
+                    self.policy = Some((service, maps.policies.at(service)));
+                }
+                self.step = step;
+            }
             Next::Done(outcome) => return Some(outcome),
             Next::Torn(service) => {
                 self.tries += 1;
@@ -110,14 +118,15 @@ impl Reader {
             }
             Step::Head(service) => {
                 let head = maps.services.at(service);
-                match self.client.affinity {
-                    _ if head.slot_count == 0 => Next::Done(Outcome::Other(without_backend(&head))),
-                    Some((of, affinity)) if of == service && head.affinity_ms != 0 => {
-                        Next::Step(Step::Returning(service, head, affinity))
-                    }
-                    _ => self.by_algorithm(service, head, random),
+                let flags = head.flags;
+                let asks =
+                    flags.contains(ServiceFlags::GUARDED) || flags.contains(ServiceFlags::TIMED);
+                if asks && head.slot_count != 0 {
+                    return Next::Step(Step::Policy(service, head));
                 }
+                self.with_head(service, head, random)
             }
+            Step::Policy(service, head) => self.with_head(service, head, random),
             Step::Returning(service, head, affinity) => {
                 let backend = maps.backends.at(affinity.backend);
                 if sticks(&affinity, &backend, service, head.affinity_ms, affinity.used_ns) {
@@ -158,6 +167,16 @@ impl Reader {
         }
     }
 
+    fn with_head(&self, service: ServiceIndex, head: ServiceHead, random: u32) -> Next {
+        match self.client.affinity {
+            _ if head.slot_count == 0 => Next::Done(Outcome::Other(without_backend(&head))),
+            Some((of, affinity)) if of == service && head.affinity_ms != 0 => {
+                Next::Step(Step::Returning(service, head, affinity))
+            }
+            _ => self.by_algorithm(service, head, random),
+        }
+    }
+
     fn by_algorithm(&self, service: ServiceIndex, head: ServiceHead, random: u32) -> Next {
         let place = match head.algorithm {
             Algorithm::ROUND_ROBIN => turn(&head, self.client.cursor),
@@ -165,6 +184,12 @@ impl Reader {
             _ => place(&head, random),
         };
         place.map_or(Next::Torn(service), |place| Next::Step(Step::Slot(service, head, place)))
+    }
+
+    /// The policy that it has read, if a head sent it there.
+    #[must_use]
+    pub const fn policy(&self) -> Option<(ServiceIndex, Policy)> {
+        self.policy
     }
 
     /// Whether it has looked at a slot that turned out not to be its service's.

@@ -8,6 +8,7 @@ mod scale;
 use std::time::Duration;
 
 use mesh_common::frontend::FrontendKey;
+use mesh_common::service::ServiceFlags;
 use proptest::prelude::*;
 
 use super::*;
@@ -214,6 +215,9 @@ proptest! {
             prop_assert!(image.services.contains_key(service));
         }
         for (index, head) in image.services.iter() {
+            let asks = ServiceFlags::GUARDED.bits | ServiceFlags::TIMED.bits;
+            let asks = head.flags.bits & asks != 0;
+            prop_assert!(!asks || image.policies.contains_key(&index));
             let table = image.table(head);
             prop_assert_eq!(table.len(), head.slot_count as usize);
             for slot in table {

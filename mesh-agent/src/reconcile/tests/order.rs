@@ -163,6 +163,13 @@ fn check(old: &MapImage, history: &History, clients: &[(Client, u32)], gaps: &[u
                 &history.ops[start..at],
             );
             assert!(!reader.was_torn());
+            if let Some((service, policy)) = reader.policy() {
+                let states = &history.states[first..=last];
+                let is_of = |image: &MapImage| image.policies.at(service) == policy;
+                let zero = policy == mesh_common::policy::Policy::default();
+                assert!(!zero, "{service:?}: a policy that is not there");
+                assert!(states.iter().any(|(_, it)| is_of(it)), "{service:?}: {policy:?}");
+            }
         }
     }
 }

@@ -15,7 +15,10 @@ pub(super) fn canonical(image: &MapImage, key: &FrontendKey) -> Option<String> {
         .map(|slot| (place(slot.backend), place(slot.alias), slot.threshold))
         .collect();
     let (flags, errno) = (head.flags, head.refuse_errno);
-    Some(format!("{:?} {flags:?} {errno} {} {table:?}", head.algorithm, head.affinity_ms))
+    let asks = flags.bits & (ServiceFlags::GUARDED.bits | ServiceFlags::TIMED.bits) != 0;
+    let policy = asks.then(|| image.policies.at(*image.frontends.get(key).unwrap()));
+    let rest = format!("{flags:?} {errno} {} {policy:?}", head.affinity_ms);
+    Some(format!("{:?} {rest} {table:?}", head.algorithm))
 }
 
 proptest! {

@@ -138,26 +138,26 @@ impl<T: Pod> Mapped<T> {
 
     /// A word of an entry, which becomes 0; 0 beyond the end.
     pub(crate) fn take(&self, index: u32, word: usize) -> u64 {
-        self.word(index, word).map_or(0, |word| word.swap(0, Ordering::AcqRel))
+        self.cell(index, word).map_or(0, |word| word.swap(0, Ordering::AcqRel))
     }
 
     /// Adds to a word of an entry, around its end; nothing happens beyond the last entry.
     pub(crate) fn add(&self, index: u32, word: usize, number: u64) {
-        if let Some(word) = self.word(index, word) {
+        if let Some(word) = self.cell(index, word) {
             word.fetch_add(number, Ordering::AcqRel);
         }
     }
 
     /// Takes one off a word of an entry, unless it is 0.
     pub(crate) fn decrement(&self, index: u32, word: usize) {
-        if let Some(word) = self.word(index, word) {
+        if let Some(word) = self.cell(index, word) {
             let one_less = |number: u64| number.checked_sub(1);
             // 0 stays.
             word.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).unwrap_or_default();
         }
     }
 
-    fn word(&self, index: u32, word: usize) -> Option<&AtomicU64> {
+    fn cell(&self, index: u32, word: usize) -> Option<&AtomicU64> {
         self.words(index).filter(|_| self.access == Access::Write)?.get(word)
     }
 }

@@ -76,6 +76,13 @@ fn thresholds(from: model::Thresholds) -> Thresholds {
     }
 }
 
+/// Has the programs ignore ejections, and make none: fewer endpoints are healthy than the panic
+/// threshold says. Those that there are go on when that is over.
+pub(super) const fn without_ejections(policy: &mut Policy) {
+    policy.outlier.consecutive_failures = 0;
+    policy.outlier.base_ms = 0;
+}
+
 /// Zero where no backend may be ejected.
 fn outlier(from: model::OutlierDetection, backends: usize) -> OutlierPolicy {
     let percent = usize::from(from.max_ejection_percent);

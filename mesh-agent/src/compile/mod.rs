@@ -24,8 +24,8 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::policy::Policy as Guards;
 use mesh_common::service::{Algorithm, DEFAULT_REFUSE_ERRNO, ServiceFlags, ServiceHead};
 
-use self::shares::Apart;
 pub use self::shares::Share;
+use self::shares::{Apart, Shared};
 pub use self::table::{Cell, table};
 pub use self::timeouts::Kernel;
 use crate::world::{Group, GroupId, Member, World};
@@ -184,16 +184,18 @@ impl<'a> Origin<'a> {
     pub fn plan(&self, ejected: &BTreeSet<(IpKey, u16)>, kernel: Kernel) -> Plan {
         let mut warnings = Vec::new();
         let candidates = shares::candidates(self, self.family);
-        let (policy, flags) = guards::policy(self, candidates, kernel, &mut warnings);
+        let (mut policy, flags) = guards::policy(self, candidates, kernel, &mut warnings);
         let nobody = BTreeSet::new();
         let ejected = if policy.outlier.max_ejected == 0 { &nobody } else { ejected };
-        let mut notes = Vec::new();
-        let mut shares = shares::shares(self, Apart::These(ejected), &mut notes);
-        if shares.is_empty() && !ejected.is_empty() {
-            notes.clear();
-            shares = shares::shares(self, Apart::These(&nobody), &mut notes);
+        let mut shared = shares::shares(self, Apart::These(ejected));
+        if shared.shares.is_empty() && !ejected.is_empty() {
+            shared = shares::shares(self, Apart::These(&nobody));
         }
-        warnings.append(&mut notes);
+        let Shared { shares, panics, warnings: notes } = shared;
+        warnings.extend(notes);
+        if panics {
+            guards::without_ejections(&mut policy);
+        }
         let mut head = self.head(&mut warnings);
         head.flags.bits |= flags.bits;
         let other = self.family.other();

@@ -52,6 +52,8 @@ struct Part<'a> {
     target: Port,
     /// Each with its weight there.
     members: Vec<(&'a Arc<Member>, u64)>,
+    /// Too few are healthy, so that is ignored.
+    panics: bool,
 }
 
 /// Who takes no new connections, though it could.
@@ -61,6 +63,17 @@ pub(super) enum Apart<'a> {
     Nobody,
     /// The unhealthy, and those at these addresses and ports.
     These(&'a BTreeSet<(IpKey, u16)>),
+}
+
+/// What [`shares`] has found.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// All shares, by address and port.
+    pub(super) shares: Vec<Share>,
+    /// Health and ejections are ignored for some rule.
+    pub(super) panics: bool,
+    /// What a person should know.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Where connections go that follow one rule.
@@ -101,17 +114,14 @@ pub(super) fn candidates(origin: &Origin<'_>, family: Family) -> usize {
     places.len()
 }
 
-/// All shares, by address and port.
-pub(super) fn shares(
-    origin: &Origin<'_>,
-    apart: Apart<'_>,
-    warnings: &mut Vec<String>,
-) -> Vec<Share> {
+/// Who gets how much.
+pub(super) fn shares(origin: &Origin<'_>, apart: Apart<'_>) -> Shared {
     let family = origin.family;
+    let (mut panics, mut warnings) = (false, Vec::new());
     let mut parts = Vec::new();
     for sent in sent(origin) {
         let to = sent.as_ref().ok();
-        let part = to.and_then(|sent| part(origin, family, sent, apart, warnings));
+        let part = to.and_then(|sent| part(origin, family, sent, apart, &mut warnings));
         let (weight, whereto) = match sent {
             Ok(Sent { rule, whereto, .. }) => (rule, whereto),
             Err(rule) => (rule.weight, Some(&rule.destination)),
@@ -124,6 +134,7 @@ pub(super) fn shares(
                 describe(whereto)
             ));
         }
+        panics |= part.as_ref().is_some_and(|part| part.panics);
         parts.extend(part);
     }
     let multiple = parts.iter().try_fold(1, |multiple: u64, part| {
@@ -141,7 +152,7 @@ pub(super) fn shares(
             found.push(Found { place: place(origin, member, part.target), weight, member });
         }
     }
-    scale(found)
+    Shared { shares: scale(found), panics, warnings }
 }
 
 /// What one rule sends to one address.
@@ -175,13 +186,15 @@ fn part<'a>(
                 && (version.is_none() || member.version.as_ref() == version)
         })
         .collect();
+    let mut panics = false;
     if let Apart::These(ejected) = apart {
         let all = members.len();
         let is_good = |member: &Arc<Member>| {
             group.is_healthy(member) && !ejected.contains(&place(origin, member, target))
         };
         let good = members.iter().filter(|member| is_good(member)).count();
-        if good * 100 < all * usize::from(balancer.panic_threshold) {
+        panics = good * 100 < all * usize::from(balancer.panic_threshold);
+        if panics {
             warnings.push(format!(
                 "{origin}: only {good} of {all} {} endpoints{} are healthy, less than the panic \
                  threshold, {}%: all of them get connections",
@@ -192,7 +205,7 @@ fn part<'a>(
         } else {
             members.retain(|member| is_good(member));
         }
-        if members.is_empty() && all > 0 && ejected.is_empty() {
+        if members.is_empty() && all > 0 {
             warnings.push(format!(
                 "{origin}: none of {all} {} endpoints{} is healthy",
                 family.as_str(),
@@ -218,7 +231,7 @@ fn part<'a>(
     };
     let members: Vec<_> = members.into_iter().zip(steps).map(weight).collect();
     let sum = members.iter().map(|(_, weight)| weight).sum();
-    (sum > 0).then_some(Part { rule, sum, target, members })
+    (sum > 0).then_some(Part { rule, sum, target, members, panics })
 }
 
 fn place(origin: &Origin<'_>, member: &Member, target: Port) -> (IpKey, u16) {

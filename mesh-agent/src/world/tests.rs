@@ -76,3 +76,101 @@ fn unknown_places_are_near_to_nothing() {
     assert_eq!(Level::Node.within(LocalityScope::Zone), Level::Zone);
     assert_eq!(Level::Region.within(LocalityScope::Zone), Level::Region);
 }
+
+fn said(text: &str, health: impl Into<Option<Health>>) -> Change {
+    Change::Health(name(text), health.into())
+}
+
+/// Two services that send to the endpoint of one, whose health is checked.
+fn checked(slow_start: Option<Duration>) -> World {
+    let mut world = World::default();
+    world.apply(put(service("a", &[1], &[80])));
+    world.apply(put(service("b", &[2], &[80])));
+    world.apply(put(config_to("a", &[("b", None, 1)])));
+    let mut config = config_to("b", &[]);
+    config.health_check = Some(Box::new(crate::testing::health_check(Health::Healthy)));
+    config.load_balancer.slow_start = slow_start;
+    world.apply(put(config));
+    world.apply(put(endpoint("b", "v1", 1, 1)));
+    world.take_changed();
+    world
+}
+
+#[test]
+fn health_touches_those_who_send_there_where_it_matters() {
+    let mut world = checked(None);
+    world.apply(said("b-v1-1", Health::Healthy));
+    assert_eq!(changed(&mut world), Vec::<String>::new());
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    assert_eq!(changed(&mut world), ["default/a", "default/b"]);
+    world.apply(said("b-v1-1", None));
+    assert_eq!(changed(&mut world), ["default/a", "default/b"]);
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.take_changed();
+    world.apply(put(config_to("b", &[])));
+    assert_eq!(changed(&mut world), ["default/a", "default/b"]);
+    world.apply(said("b-v1-1", Health::Healthy));
+    assert_eq!(changed(&mut world), Vec::<String>::new());
+}
+
+#[test]
+fn health_stays_with_the_name_until_it_is_taken_back() {
+    let mut world = checked(None);
+    let health = |world: &World, service: &str| {
+        let group = world.find(&name(service)).and_then(|id| world.group(id)).unwrap();
+        group.members().iter().find(|it| it.name.as_str() == "b-v1-1").unwrap().health
+    };
+    world.apply(remove(Kind::Endpoint, "b-v1-1"));
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.apply(put(endpoint("b", "v1", 1, 1)));
+    assert_eq!(health(&world, "b"), Some(Health::Unhealthy));
+    let mut moved = endpoint("b", "v1", 1, 1);
+    moved.service = name("a");
+    world.apply(put(moved));
+    assert_eq!(health(&world, "a"), Some(Health::Unhealthy));
+    world.apply(remove(Kind::Endpoint, "b-v1-1"));
+    world.apply(put(endpoint("b", "v1", 1, 1)));
+    assert_eq!(health(&world, "b"), Some(Health::Unhealthy));
+    world.apply(remove(Kind::Endpoint, "b-v1-1"));
+    world.apply(said("b-v1-1", None));
+    assert!(world.absent.is_empty());
+}
+
+#[test]
+fn a_slow_start_has_ten_steps() {
+    let at = Duration::from_secs;
+    let mut world = checked(Some(at(10)));
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    // Before there is a time, everything is as it is.
+    world.apply(said("b-v1-1", Health::Healthy));
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.set_time(at(50));
+    assert_eq!(world.next_step(), None);
+    world.apply(said("b-v1-1", Health::Healthy));
+    world.take_changed();
+    let mut steps = Vec::new();
+    while let Some(step) = world.next_step() {
+        steps.push(step);
+        world.set_time(world.now.unwrap() + step);
+        assert_eq!(changed(&mut world), ["default/b"]);
+        world.set_time(world.now.unwrap());
+        assert_eq!(changed(&mut world), Vec::<String>::new());
+    }
+    assert_eq!(steps, [at(1); 9]);
+    world.set_time(at(60));
+    assert_eq!(changed(&mut world), Vec::<String>::new());
+    assert!(world.turning.is_empty());
+}
+
+#[test]
+fn another_instance_begins_anew() {
+    let mut world = checked(Some(Duration::from_secs(10)));
+    world.set_time(Duration::ZERO);
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.apply(said("b-v1-1", Health::Healthy));
+    assert!(world.next_step().is_some());
+    let mut moved = endpoint("b", "v1", 1, 1);
+    moved.address = "10.1.0.99".parse().unwrap();
+    world.apply(put(moved));
+    assert_eq!(world.next_step(), None);
+}

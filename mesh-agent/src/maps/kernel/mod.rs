@@ -3,7 +3,7 @@
 
 pub mod affinity;
 pub mod conns;
-mod guards;
+mod forget;
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
 use mesh_common::tunables::Tunables;
 
-use self::guards::Guards;
+use self::forget::Guards;
 use super::{Held, MapError, MapStore};
 use crate::bpf;
 use crate::bpf::load::map_path;

@@ -64,9 +64,15 @@ struct History {
 }
 
 /// Maps that write down what they are told.
-struct Recording<M> {
+pub(super) struct Recording<M> {
     maps: M,
-    ops: Vec<MapOp>,
+    pub(super) ops: Vec<MapOp>,
+}
+
+impl<M> Recording<M> {
+    pub(super) const fn new(maps: M) -> Self {
+        Self { maps, ops: Vec::new() }
+    }
 }
 
 impl<M: MapStore> MapStore for Recording<M> {
@@ -103,7 +109,7 @@ fn history(first: &Objects, then: &[(Objects, bool)], fail_at: usize) -> (MapIma
     let old = fresh(first).actual().clone();
     let mut maps = MemoryMaps::new(LIMITS);
     maps.set_image(old.clone());
-    let maps = Recording { maps: FaultyMaps::new(maps, fail_at), ops: Vec::new() };
+    let maps = Recording::new(FaultyMaps::new(maps, fail_at));
     let mut reconciler = opened_over(maps);
     let mut history = History { ops: Vec::new(), states: vec![(0, old.clone())] };
     let mut before = Objects::default();

@@ -1,28 +1,25 @@
 //! The thread that owns the maps. Everybody else asks it by message, so that writes have one
 //! order and system calls do not hold up the network.
 
-use std::collections::BTreeMap;
+mod stats;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use mesh_common::counter::ServiceCounters;
-use mesh_common::limits;
-use mesh_common::names;
-use mesh_common::reason::Reason;
 use tokio::sync::{oneshot, watch};
 
+pub use self::stats::Stats;
+use self::stats::stats;
 use crate::bpf::attach::detached;
 use crate::bpf::enrol::EnrolMaps;
-use crate::compile::{Limits, Rejection};
+use crate::compile::Rejection;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
-use crate::ledger::{Account, Totals};
-use crate::maps::kernel::{KernelMaps, conns};
+use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report};
-use crate::sockets;
 use crate::upkeep::Upkeep;
 use crate::world::Change;
 use crate::xds::batch::Outcome;
@@ -58,29 +55,6 @@ enum Request {
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
     Stop,
-}
-
-/// What the worker knows about the maps.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// Connections by who is counted.
-    pub totals: Totals,
-    /// Connections that no backend could take, by service.
-    pub without_backend: BTreeMap<Account, ServiceCounters>,
-    /// Exits of the programs by reason.
-    pub reasons: Vec<(&'static str, u64)>,
-    /// Map name, entries used, entries possible.
-    pub usage: Vec<(&'static str, u64, u64)>,
-    /// What is rejected now.
-    pub rejections: Vec<Rejection>,
-    /// What a person should know.
-    pub warnings: Vec<String>,
-    /// Sockets of removed endpoints, by what became of them.
-    pub ended: sockets::Totals,
-    /// Writes to the maps since the start.
-    pub writes: u64,
-    /// Times the maps could not be written.
-    pub failures: u64,
 }
 
 impl Worker {
@@ -176,7 +150,9 @@ impl Inbox {
             }
             let wait = next.saturating_duration_since(now);
             let wait = maps.reconciler.next_step().map_or(wait, |step| wait.min(step));
-            match self.receiver.recv_timeout(wait) {
+            let request = self.receiver.recv_timeout(wait);
+            maps.reconciler.set_time(maps.started.elapsed());
+            match request {
                 Ok(Request::Update { changes, held, reply }) => {
                     let outcome = maps.update(changes, held);
                     updates += 1;
@@ -266,7 +242,6 @@ impl Maps {
     /// Writes what has become due by itself: shares that grow with time, and ejections. Returns
     /// whether there was anything to write.
     fn refresh(&mut self) -> bool {
-        self.reconciler.set_time(self.started.elapsed());
         // What could not be written comes with the next attempt.
         if self.failed.is_some() || !self.reconciler.is_due() {
             return false;
@@ -289,7 +264,6 @@ impl Maps {
     fn update(&mut self, changes: Vec<Change>, held: Held) -> Outcome {
         let revision = held.revision;
         let known = self.reconciler.report().clone();
-        self.reconciler.set_time(self.started.elapsed());
         self.reconciler.change(changes);
         self.failed = Some(held);
         match self.install(held) {
@@ -359,50 +333,4 @@ impl Maps {
 pub fn stamp() -> u32 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u32::try_from(now.saturating_sub(EPOCH).as_secs()).unwrap_or(u32::MAX)
-}
-
-fn stats(state: &Maps) -> Result<Stats, MapError> {
-    let reconciler = &state.reconciler;
-    let maps = reconciler.maps();
-    let journal = reconciler.journal();
-    // The canary's refusals are nobody's connections.
-    let mut own = ServiceCounters::default();
-    for index in reconciler.canary().services.keys() {
-        own = own.plus(journal.counted_service(index, maps.service_counters(index)?));
-    }
-    let reason = |(reason, name, raw)| {
-        let count = journal.counted_reason(reason, raw).count;
-        let own = if reason == Reason::NO_BACKEND_REFUSED { own.refused } else { 0 };
-        (name, count.saturating_sub(own))
-    };
-    let report = reconciler.report();
-    let mut usage = usage(reconciler, maps.limits());
-    usage.extend(state.enrol.usage());
-    usage.push(state.upkeep.usage());
-    usage.push((names::CONNS, conns::used(&state.pin_path)?, u64::from(limits::CONNS)));
-    Ok(Stats {
-        totals: reconciler.totals()?,
-        without_backend: reconciler.without_backend()?,
-        reasons: maps.reasons()?.into_iter().map(reason).collect(),
-        usage,
-        rejections: report.rejections.clone(),
-        warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
-        ended: state.upkeep.ended(),
-        writes: state.writes,
-        failures: state.failures,
-    })
-}
-
-/// How full the maps are, without the canary's entries.
-fn usage(reconciler: &Reconciler<KernelMaps>, limits: Limits) -> Vec<(&'static str, u64, u64)> {
-    let image = reconciler.actual();
-    let entry = |map, used: usize, limit: u32| {
-        (map, u64::try_from(used).unwrap_or(u64::MAX), u64::from(limit))
-    };
-    vec![
-        entry(names::FRONTENDS, image.frontends.len(), limits.frontends),
-        entry(names::SERVICES, image.services.len(), limits.services),
-        entry(names::SLOTS, image.slots.len(), limits.slots),
-        entry(names::BACKENDS, image.backends.len(), limits.backends),
-    ]
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::cast_precision_loss, reason = "shares need no more than 52 bits")]
 
+mod health;
+
 use std::time::Duration;
 
 use mesh_api::model::{

@@ -1,0 +1,86 @@
+//! What the worker tells about the maps: counters, usage, and what is wrong.
+
+use std::collections::BTreeMap;
+
+use mesh_common::counter::ServiceCounters;
+use mesh_common::limits;
+use mesh_common::names;
+use mesh_common::reason::Reason;
+
+use super::Maps;
+use crate::compile::{Limits, Rejection};
+use crate::ledger::{Account, Totals};
+use crate::maps::kernel::{KernelMaps, conns};
+use crate::maps::{MapError, MapStore as _};
+use crate::reconcile::Reconciler;
+use crate::sockets;
+
+/// What the worker knows about the maps.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Connections by who is counted.
+    pub totals: Totals,
+    /// Connections that no backend could take, by service.
+    pub without_backend: BTreeMap<Account, ServiceCounters>,
+    /// Exits of the programs by reason.
+    pub reasons: Vec<(&'static str, u64)>,
+    /// Map name, entries used, entries possible.
+    pub usage: Vec<(&'static str, u64, u64)>,
+    /// What is rejected now.
+    pub rejections: Vec<Rejection>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Sockets of removed endpoints, by what became of them.
+    pub ended: sockets::Totals,
+    /// Writes to the maps since the start.
+    pub writes: u64,
+    /// Times the maps could not be written.
+    pub failures: u64,
+}
+
+/// Reads everything.
+pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
+    let reconciler = &state.reconciler;
+    let maps = reconciler.maps();
+    let journal = reconciler.journal();
+    // The canary's refusals are nobody's connections.
+    let mut own = ServiceCounters::default();
+    for index in reconciler.canary().services.keys() {
+        own = own.plus(journal.counted_service(index, maps.service_counters(index)?));
+    }
+    let reason = |(reason, name, raw)| {
+        let count = journal.counted_reason(reason, raw).count;
+        let own = if reason == Reason::NO_BACKEND_REFUSED { own.refused } else { 0 };
+        (name, count.saturating_sub(own))
+    };
+    let report = reconciler.report();
+    let mut usage = usage(reconciler, maps.limits());
+    usage.extend(state.enrol.usage());
+    usage.push(state.upkeep.usage());
+    usage.push((names::CONNS, conns::used(&state.pin_path)?, u64::from(limits::CONNS)));
+    Ok(Stats {
+        totals: reconciler.totals()?,
+        without_backend: reconciler.without_backend()?,
+        reasons: maps.reasons()?.into_iter().map(reason).collect(),
+        usage,
+        rejections: report.rejections.clone(),
+        warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
+        ended: state.upkeep.ended(),
+        writes: state.writes,
+        failures: state.failures,
+    })
+}
+
+/// How full the maps are, without the canary's entries.
+fn usage(reconciler: &Reconciler<KernelMaps>, limits: Limits) -> Vec<(&'static str, u64, u64)> {
+    let image = reconciler.actual();
+    let entry = |map, used: usize, limit: u32| {
+        (map, u64::try_from(used).unwrap_or(u64::MAX), u64::from(limit))
+    };
+    vec![
+        entry(names::FRONTENDS, image.frontends.len(), limits.frontends),
+        entry(names::SERVICES, image.services.len(), limits.services),
+        entry(names::SLOTS, image.slots.len(), limits.slots),
+        entry(names::BACKENDS, image.backends.len(), limits.backends),
+    ]
+}

@@ -5,12 +5,13 @@ use super::source::{Source, Violation};
 use crate::workspace::{Package, Workspace};
 
 /// Members and the members they may depend on. mesh-tests may use all and is not listed.
-const MEMBERS: [(&str, &[&str]); 8] = [
-    ("mesh-agent", &["mesh-api", "mesh-common", "mesh-xds"]),
+const MEMBERS: [(&str, &[&str]); 9] = [
+    ("mesh-agent", &["mesh-api", "mesh-common", "mesh-health", "mesh-xds"]),
     ("mesh-api", &[]),
     ("mesh-common", &[]),
-    ("mesh-control", &["mesh-api", "mesh-xds"]),
+    ("mesh-control", &["mesh-api", "mesh-health", "mesh-xds"]),
     ("mesh-ebpf", &["mesh-common"]),
+    ("mesh-health", &["mesh-api"]),
     ("mesh-xds", &["mesh-api"]),
     ("meshctl", &["mesh-api"]),
     ("xtask", &[]),

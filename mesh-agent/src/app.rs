@@ -1,22 +1,31 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use mesh_common::names;
+use mesh_health::probe::Prepare;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::bpf::direct::Direct;
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{self, Listeners, Trial};
 use crate::config::RunArgs;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
 use crate::events::ring;
+use crate::health::feed::Feed;
+use crate::health::prober::Prober;
+use crate::health::report::{Guards, ReportTo, Reporter};
+use crate::health::{self, Checks};
 use crate::http::{Context, router};
 use crate::keeper::{Keeper, Next, Trust};
 use crate::maps::MapStore as _;
@@ -28,7 +37,6 @@ use crate::start::{attach_first, enrolment, load_programs, only_one, restore, ta
 use crate::upkeep::Upkeep;
 use crate::worker::{Worker, stamp};
 use crate::workload;
-use crate::workload::report::Reporter;
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
 use crate::xds::saver;
@@ -61,18 +69,28 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (ended, ended_watch) = watch::channel(sockets::Totals::default());
     let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch)?;
     let (worker, inbox) = Worker::new();
+    let checks = health::checks(keep_out(&args.pin_path), random01);
+    let feed = Feed::new(checks.handle.clone());
     let pin_path = args.pin_path.clone();
-    let maps = move || inbox.work(reconciler, enrol_maps, upkeep, pin_path);
+    let maps = move || inbox.work(reconciler, enrol_maps, upkeep, feed, pin_path);
     let pin_path = args.pin_path.clone();
     let follow = move || sockets::follower::run(&pin_path, &removed, &ended);
     // In the order in which one ends when the one before has.
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
     let (line, line_watch) = watch::channel(Line::default());
-    let reporter = Reporter {
+    let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
         node: node.clone(),
         line: line_watch.clone(),
         inventory: enrolled.inventory.clone(),
+    };
+    let (_guards, guards_watch) = watch::channel(Arc::new(Vec::new()));
+    let source = checks.source();
+    let to = ReportTo {
+        endpoint: endpoint.clone(),
+        node: node.clone(),
+        line: line_watch.clone(),
+        guards: guards_watch,
     };
     let workloads = workload::http::router(workload::http::Context {
         node: node.clone(),
@@ -87,6 +105,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         pin_path: args.pin_path.clone(),
         cgroup: cgroup.clone(),
         worker: worker.clone(),
+        health: source,
         trust: trust_watch,
         line: line_watch,
         served: held.commit > 0,
@@ -94,7 +113,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let events = ring::open(&args.pin_path)?;
     tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     let control = client.run(random01);
     tasks.spawn(async move {
         control.await;
@@ -105,6 +124,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
     tasks.spawn(reporter.run(random01));
+    check_health(&mut tasks, checks, worker.clone(), to);
     let ports = listeners.ports().clone();
     tasks.spawn(answer(listeners));
     let trial = Trial { cgroup, pin_path: args.pin_path, ports };
@@ -155,6 +175,35 @@ async fn pass_on(
             }
             Some(fresh) = fresh.recv() => worker.enrol_new(fresh),
             else => return "nobody looks at the cgroups any more".to_owned(),
+        }
+    }
+}
+
+/// Starts the health checks of this node's endpoints.
+fn check_health<G: Guards>(
+    tasks: &mut JoinSet<String>,
+    checks: Checks,
+    worker: Worker,
+    to: ReportTo<G>,
+) {
+    let Checks { handle, checker, events, .. } = checks;
+    let (changed, changed_watch) = watch::channel(0);
+    let line = to.line.clone();
+    tasks.spawn(async move {
+        checker.run().await;
+        "the health checks have ended".to_owned()
+    });
+    tasks.spawn(Prober { events, handle: handle.clone(), line, worker, changed }.run());
+    tasks.spawn(Reporter { to, handle, changed: changed_watch }.run(random01));
+}
+
+/// Keeps the sockets of health checks to addresses that are a service's as well out of the mesh.
+fn keep_out(pin_path: &Path) -> Option<Prepare> {
+    match Direct::open(pin_path) {
+        Ok(direct) => Some(Prepare::new(move |socket| direct.mark(socket))),
+        Err(error) => {
+            tracing::warn!(%error, map = names::DIRECT, "health checks are not kept out of the mesh");
+            None
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::bpf::effective::{Foreign, HookStatus, survey};
 use crate::canary::verdict::Fires;
+use crate::health;
 use crate::keeper::Trust;
 use crate::telemetry;
 use crate::worker::{Stats, Worker};
@@ -28,6 +29,8 @@ pub struct Context {
     pub cgroup: PathBuf,
     /// Who knows the maps.
     pub worker: Worker,
+    /// Who checks health.
+    pub health: health::metrics::Source,
     /// What the keeper knows about the programs.
     pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
@@ -162,7 +165,8 @@ async fn metrics(State(context): State<Context>) -> Response {
     };
     let line = context.line.borrow().clone();
     let foreign = context.trust.borrow().foreign.clone();
-    match telemetry::render(&stats, &line, &programs(&context), &foreign) {
+    let health = context.health.figures().await;
+    match telemetry::render(&stats, &health, &line, &programs(&context), &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -4,8 +4,8 @@
 //! (ordered operations) → `reconcile` → `maps` (kernel). Counters and events flow back through
 //! `events` and `telemetry`. `bpf` loads, attaches and removes the programs, `canary` proves
 //! that they run, `keeper` sees to it that they stay; `worker` is the thread that owns the maps;
-//! `app` wires it all. Beside it, `enrol` decides which processes are in the mesh, and `workload`
-//! tells who they are.
+//! `app` wires it all. Beside it, `enrol` decides which processes are in the mesh, `workload`
+//! tells who they are, and `health` checks the endpoints of this node.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod config;
 pub mod diff;
 pub mod enrol;
 pub mod events;
+pub mod health;
 pub mod http;
 pub mod image;
 pub mod keeper;

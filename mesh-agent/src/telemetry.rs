@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::bpf::effective::Foreign;
+use crate::health;
 use crate::http::ProgramStatus;
 use crate::ledger::Account;
 use crate::worker::Stats;
@@ -65,6 +66,7 @@ struct ForeignLabels {
 /// Renders everything in the `OpenMetrics` text format.
 pub fn render(
     stats: &Stats,
+    checks: &health::metrics::Figures,
     line: &Line,
     programs: &[ProgramStatus],
     foreign: &[Foreign],
@@ -72,6 +74,7 @@ pub fn render(
     let mut registry = Registry::default();
     connections(&mut registry, stats);
     agent(&mut registry, stats, line);
+    health::metrics::register(&mut registry, checks);
     hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, Map, MapData, MapError as AyaError};
 use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::names;
-use mesh_common::tunables::Tunables;
+use mesh_common::tunables::{TunableFlags, Tunables};
 
 use super::load::map_path;
 use crate::enrol;
@@ -115,6 +115,14 @@ impl EnrolMaps {
             }
         }
         Ok(())
+    }
+
+    /// Lets the programs ask the map `direct`, or not.
+    pub fn set_direct(&mut self, on: bool) -> Result<(), EnrolError> {
+        let mut tunables = self.tunables()?;
+        let others = tunables.flags.bits & !TunableFlags::DIRECT.bits;
+        tunables.flags.bits = others | if on { TunableFlags::DIRECT.bits } else { 0 };
+        self.tunables.set(0, tunables, 0).map_err(failure("write", names::TUNABLES))
     }
 
     fn write(&mut self, step: Step) -> Result<(), EnrolError> {

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod check;
+pub mod direct;
 pub mod effective;
 pub mod enrol;
 pub mod layout;

@@ -33,7 +33,7 @@ use crate::diff::MapOp;
 use crate::image::MapImage;
 use crate::ledger::Journal;
 use crate::maps::{Held, MapError, MapStore};
-use crate::world::{Change, NodeLocality, World};
+use crate::world::{Change, GroupId, NodeLocality, World};
 
 /// What an update came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -276,6 +276,11 @@ impl<M: MapStore> Reconciler<M> {
     /// What should be.
     pub const fn world(&self) -> &World {
         &self.state.world
+    }
+
+    /// Groups that have changed since this was asked last.
+    pub fn take_to_check(&mut self) -> Vec<GroupId> {
+        self.state.world.take_to_check()
     }
 
     /// The maps.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
+use mesh_api::model::{Health, ObjectName};
 use tokio::sync::{oneshot, watch};
 
 pub use self::stats::Stats;
@@ -17,6 +18,7 @@ use crate::bpf::enrol::EnrolMaps;
 use crate::compile::Rejection;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
+use crate::health::feed::Feed;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::reconcile::{Reconciler, Report};
@@ -54,6 +56,7 @@ enum Request {
     Stats(oneshot::Sender<Result<Stats, MapError>>),
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
+    Health(Vec<(ObjectName, Health)>),
     Stop,
 }
 
@@ -102,6 +105,12 @@ impl Worker {
         self.sender.send(Request::EnrolNew(fresh)).unwrap_or_default();
     }
 
+    /// Applies what this node has found out itself about the health of endpoints.
+    pub fn health(&self, found: Vec<(ObjectName, Health)>) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::Health(found)).unwrap_or_default();
+    }
+
     /// Lets the worker end after what it was asked before.
     pub fn stop(&self) {
         // It has ended already where nobody listens.
@@ -123,6 +132,7 @@ impl Inbox {
         reconciler: Reconciler<KernelMaps>,
         enrol: EnrolMaps,
         upkeep: Upkeep,
+        mut feed: Feed,
         pin_path: PathBuf,
     ) {
         let mut maps = Maps {
@@ -148,6 +158,7 @@ impl Inbox {
                 maps.enrol();
                 next = Instant::now() + if maps.is_behind() { RETRY } else { LEFTOVERS };
             }
+            feed.follow(&mut maps.reconciler, &mut maps.enrol);
             let wait = next.saturating_duration_since(now);
             let wait = maps.reconciler.next_step().map_or(wait, |step| wait.min(step));
             let request = self.receiver.recv_timeout(wait);
@@ -178,6 +189,11 @@ impl Inbox {
                     if let Err(error) = maps.enrol.add(&fresh) {
                         tracing::warn!(%error, "verdicts on new cgroups are late");
                     }
+                }
+                Ok(Request::Health(found)) => {
+                    maps.health(found);
+                    updates += 1;
+                    next = Instant::now() + if maps.is_behind() { RETRY } else { IDLE };
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -287,6 +303,18 @@ impl Maps {
                 tracing::error!(revision, %error, "cannot write the maps; what they hold stays");
                 Outcome { rejections: Vec::new(), error: Some(error.to_string()) }
             }
+        }
+    }
+
+    /// Applies what is found out about health. It is no part of any revision.
+    fn health(&mut self, found: Vec<(ObjectName, Health)>) {
+        let changes = found.into_iter().map(|(name, health)| Change::Health(name, Some(health)));
+        self.reconciler.change(changes);
+        let held = self.reconciler.maps().held();
+        if let Err(error) = held.and_then(|held| self.install(held)) {
+            self.failures += 1;
+            self.failed = self.reconciler.maps().held().ok();
+            tracing::error!(%error, "cannot write the maps; trying again");
         }
     }
 

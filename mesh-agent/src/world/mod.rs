@@ -57,6 +57,8 @@ pub struct World {
     now: Option<Duration>,
     /// Groups with endpoints that turned healthy lately.
     turning: BTreeSet<GroupId>,
+    /// What has changed since the health checks asked last.
+    to_check: BTreeSet<GroupId>,
 }
 
 impl World {
@@ -194,6 +196,7 @@ impl World {
     /// What has changed since the last time this was asked. Empty groups go.
     pub fn take_changed(&mut self) -> Vec<GroupId> {
         let changed: Vec<GroupId> = std::mem::take(&mut self.changed).into_iter().collect();
+        self.to_check.extend(&changed);
         for id in &changed {
             let Some(group) = self.groups.get_mut(id.place()) else { continue };
             if let Some(name) = group.take_if(|group| group.is_empty()).map(|group| group.name) {
@@ -203,6 +206,11 @@ impl World {
             }
         }
         changed
+    }
+
+    /// The same for the health checks, which follow when the maps have been written.
+    pub fn take_to_check(&mut self) -> Vec<GroupId> {
+        std::mem::take(&mut self.to_check).into_iter().collect()
     }
 
     /// Every group.

@@ -16,10 +16,10 @@ use tonic::transport::server::{Router, TcpIncoming};
 use crate::api::Api;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
-use crate::health::{Health, State};
 use crate::http;
 use crate::lease::LeaseBook;
 use crate::metrics::Metrics;
+use crate::readiness::{Readiness, State};
 use crate::store::Store;
 use crate::store::redb::{Limits, RedbStore};
 use crate::world::World;
@@ -41,7 +41,7 @@ pub struct Bound {
     pub http: SocketAddr,
     /// Cancel it to end the control plane.
     pub shutdown: CancellationToken,
-    health: Arc<Health>,
+    readiness: Arc<Readiness>,
     tasks: JoinSet<anyhow::Result<()>>,
     writer: oneshot::Receiver<()>,
 }
@@ -51,7 +51,7 @@ pub struct Bound {
 pub async fn build(config: Config) -> anyhow::Result<Bound> {
     config.check()?;
     let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::default());
+    let readiness = Arc::new(Readiness::default());
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
@@ -60,7 +60,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let grpc_address = grpc.local_addr().context("--listen")?;
     let http = bind("--http", config.http).await?;
     let http_address = http.local_addr().context("--http")?;
-    let router = http::router(Arc::clone(&health), Arc::clone(&metrics));
+    let router = http::router(Arc::clone(&readiness), Arc::clone(&metrics));
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(async move {
         let server = axum::serve(http, router).with_graceful_shutdown(stop);
@@ -71,7 +71,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     metrics.observe_world(&world);
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
     let leases = Arc::new(LeaseBook::default());
-    let publisher = Publisher::new(Arc::clone(&world), Arc::clone(&nodes), Arc::clone(&health));
+    let publisher = Publisher::new(Arc::clone(&world), Arc::clone(&nodes), Arc::clone(&readiness));
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
     let (writer, handle) = Writer::new(
@@ -102,12 +102,12 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .add_service(ads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
-    health.set(State::Ready);
+    readiness.set(State::Ready);
     Ok(Bound {
         grpc: grpc_address,
         http: http_address,
         shutdown,
-        health,
+        readiness,
         tasks,
         writer: writer_ended,
     })
@@ -122,7 +122,7 @@ impl Bound {
             // Before the shutdown it cannot end by itself.
             _ = &mut self.writer => Err(anyhow!("the writer has crashed")),
         };
-        self.health.set(State::Stopping);
+        self.readiness.set(State::Stopping);
         self.shutdown.cancel();
         let Self { mut tasks, writer, .. } = self;
         let drain = async {

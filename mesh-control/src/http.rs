@@ -8,23 +8,23 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
-use crate::health::{self, Health};
 use crate::metrics::Metrics;
+use crate::readiness::{self, Readiness};
 
 /// The `OpenMetrics` content type, which Prometheus asks for by default.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes.
-pub fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
-    let healthz = Router::new().route("/healthz", get(healthz)).with_state(health);
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+    let healthz = Router::new().route("/healthz", get(healthz)).with_state(readiness);
     Router::new().route("/metrics", get(scrape)).with_state(metrics).merge(healthz)
 }
 
-async fn healthz(State(health): State<Arc<Health>>) -> Response {
-    let state = health.get();
+async fn healthz(State(readiness): State<Arc<Readiness>>) -> Response {
+    let state = readiness.get();
     let code = match state {
-        health::State::Ready => StatusCode::OK,
-        health::State::Starting | health::State::StoreFailed | health::State::Stopping => {
+        readiness::State::Ready => StatusCode::OK,
+        readiness::State::Starting | readiness::State::StoreFailed | readiness::State::Stopping => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };

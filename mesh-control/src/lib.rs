@@ -12,10 +12,11 @@
 pub mod api;
 pub mod app;
 pub mod config;
-pub mod health;
+
 pub mod http;
 pub mod lease;
 pub mod metrics;
+pub mod readiness;
 pub mod snapshot;
 pub mod store;
 #[cfg(test)]

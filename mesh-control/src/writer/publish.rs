@@ -7,7 +7,7 @@ use std::time::Instant;
 use mesh_xds::snapshot::Snapshot;
 use tokio::sync::watch;
 
-use crate::health::{Health, State};
+use crate::readiness::{Readiness, State};
 use crate::snapshot;
 use crate::store::Batch;
 use crate::world::World;
@@ -19,19 +19,19 @@ pub struct Publisher {
     world: watch::Sender<Arc<World>>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     nodes: Arc<Nodes>,
-    health: Arc<Health>,
+    readiness: Arc<Readiness>,
 }
 
 impl Publisher {
     /// Publishes this world, and those to come.
     #[must_use]
-    pub fn new(world: Arc<World>, nodes: Arc<Nodes>, health: Arc<Health>) -> Self {
+    pub fn new(world: Arc<World>, nodes: Arc<Nodes>, readiness: Arc<Readiness>) -> Self {
         let snapshot = Arc::new(snapshot::build(&world));
         Self {
             world: watch::Sender::new(world),
             snapshot: watch::Sender::new(snapshot),
             nodes,
-            health,
+            readiness,
         }
     }
 
@@ -48,7 +48,7 @@ impl Publisher {
     }
 
     pub(super) fn store_failed(&self) {
-        self.health.set(State::StoreFailed);
+        self.readiness.set(State::StoreFailed);
     }
 
     pub(super) fn publish(&self, world: &Arc<World>, batches: &[Batch], at: Instant) {

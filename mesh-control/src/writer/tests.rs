@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::health::{Health, State};
+use crate::readiness::{Readiness, State};
 use crate::store::{Change, Changes};
 use crate::testing::{endpoint, leased, model, wire_endpoint};
 use crate::xds::Nodes;
@@ -43,7 +43,7 @@ impl Store for FakeStore {
 
 struct Parts {
     store: Arc<FakeStore>,
-    health: Arc<Health>,
+    readiness: Arc<Readiness>,
     leases: Arc<LeaseBook>,
     worlds: tokio::sync::watch::Receiver<Arc<World>>,
     writer: Writer,
@@ -53,16 +53,16 @@ struct Parts {
 fn parts() -> Parts {
     let metrics = Arc::new(Metrics::new());
     let store = Arc::new(FakeStore::default());
-    let health = Arc::new(Health::default());
-    health.set(State::Ready);
+    let readiness = Arc::new(Readiness::default());
+    readiness.set(State::Ready);
     let leases = Arc::new(LeaseBook::default());
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
-    let publisher = Publisher::new(Arc::default(), nodes, Arc::clone(&health));
+    let publisher = Publisher::new(Arc::default(), nodes, Arc::clone(&readiness));
     let worlds = publisher.worlds();
     let as_store: Arc<dyn Store> = Arc::<FakeStore>::clone(&store);
     let (writer, handle) =
         Writer::new(as_store, Arc::default(), Arc::clone(&leases), publisher, metrics);
-    Parts { store, health, leases, worlds, writer, handle }
+    Parts { store, readiness, leases, worlds, writer, handle }
 }
 
 type Answer = oneshot::Receiver<Result<Done, WriteError>>;
@@ -105,7 +105,7 @@ fn a_failed_commit_answers_everybody_and_stops_writing() {
     assert!(matches!(failed.try_recv().unwrap(), Err(WriteError::Store(_))));
     assert!(matches!(refused.try_recv().unwrap(), Err(WriteError::Refused(_))));
     assert_eq!(parts.worlds.borrow().revision(), 1, "nothing is published");
-    assert_eq!(parts.health.get(), State::StoreFailed);
+    assert_eq!(parts.readiness.get(), State::StoreFailed);
 
     // The disk is back, but what it holds is not known.
     parts.store.broken.store(false, Ordering::Relaxed);

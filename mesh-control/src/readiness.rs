@@ -31,9 +31,9 @@ impl State {
 
 /// The current state.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<State>);
+pub struct Readiness(Mutex<State>);
 
-impl Health {
+impl Readiness {
     /// How it is now.
     pub fn get(&self) -> State {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)

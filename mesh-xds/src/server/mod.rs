@@ -19,6 +19,7 @@
 
 mod collect;
 mod error;
+mod lanes;
 mod progress;
 mod refusals;
 mod subscription;
@@ -26,6 +27,7 @@ mod validate;
 mod writer;
 
 pub use error::ProtocolError;
+pub use lanes::Lanes;
 pub use progress::{NodeInfo, Progress, Rejection};
 
 use std::{
@@ -120,13 +122,18 @@ impl DeltaStream {
         request: DeltaDiscoveryRequest,
         latest: &Arc<Snapshot>,
     ) -> Result<Vec<DeltaDiscoveryResponse>, ProtocolError> {
+        self.take_in(request)?;
+        Ok(self.advance(latest))
+    }
+
+    /// The part of a request that needs no snapshot.
+    fn take_in(&mut self, request: DeltaDiscoveryRequest) -> Result<(), ProtocolError> {
         validate(&request)?;
         self.identify(request.node.as_ref())?;
         // The two roles of a request are independent: "the server must honor changes to the
         // subscription state even if the nonce is stale" (xDS protocol, "Incremental xDS").
         self.answer(&request)?;
-        self.resubscribe(request)?;
-        Ok(self.advance(latest))
+        self.resubscribe(request)
     }
 
     /// Take a newer snapshot in. Returns nothing while a push is outstanding; what has changed

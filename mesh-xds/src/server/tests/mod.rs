@@ -1,5 +1,6 @@
 //! One test per rule of the protocol, against a stream driven by hand.
 
+mod lanes;
 mod limits;
 mod pushes;
 mod refusals;

@@ -13,6 +13,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 
+pub mod health;
 pub mod http;
 pub mod lease;
 pub mod metrics;

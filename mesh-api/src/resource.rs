@@ -25,6 +25,9 @@ pub const REVISION_NAME: &str = "revision";
 /// What agents subscribe to, in push order: what is referred to comes first, the revision last.
 pub const AGENT_TYPES: [&str; 4] = [ENDPOINT, SERVICE_CONFIG, SERVICE, REVISION];
 
+/// What agents subscribe to besides: sent as soon as it changes, outside of any revision.
+pub const ASIDE_TYPES: [&str; 1] = [HEALTH];
+
 /// The type URL that carries a kind.
 #[must_use]
 pub const fn type_url(kind: Kind) -> &'static str {

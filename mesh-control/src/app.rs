@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
@@ -14,8 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::api::Api;
+use crate::api::health::HealthApi;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
+use crate::health::book::HealthBook;
 use crate::http;
 use crate::lease::LeaseBook;
 use crate::metrics::Metrics;
@@ -71,7 +73,16 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     metrics.observe_world(&world);
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
     let leases = Arc::new(LeaseBook::default());
-    let publisher = Publisher::new(Arc::clone(&world), Arc::clone(&nodes), Arc::clone(&readiness));
+    let warm_up = config.health_warmup;
+    let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
+    let health = Arc::new(health);
+    tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
+    let publisher = Publisher::new(
+        Arc::clone(&world),
+        Arc::clone(&nodes),
+        Arc::clone(&readiness),
+        Arc::clone(&health),
+    );
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
     let (writer, handle) = Writer::new(
@@ -92,13 +103,17 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .context("cannot start a thread")?;
     tasks.spawn(expire(Arc::clone(&leases), handle.clone(), shutdown.clone()));
 
-    let ads = Ads::service(snapshots, Arc::clone(&nodes), metrics, shutdown.clone());
+    let (book, stop) = (Arc::clone(&health), shutdown.clone());
+    let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
+    let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
     let router = server()
         .add_service(api.service())
         .add_service(workloads.for_agents())
         .add_service(workloads.for_people())
+        .add_service(health.for_agents())
+        .add_service(health.for_people())
         .add_service(ads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
@@ -182,6 +197,12 @@ async fn serve(
         TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE));
     let served = router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
     served.await.context("gRPC server")
+}
+
+/// Has the agents told what changes about the health of endpoints.
+async fn follow(health: Arc<HealthBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    health.run(shutdown).await;
+    Ok(())
 }
 
 /// Has the writer remove endpoints whose leases are over.

@@ -3,8 +3,10 @@
 use std::fs::{OpenOptions, create_dir_all};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use mesh_api::manifest::duration::parse_duration;
 
 use crate::store::redb::FILE_NAME;
 
@@ -34,9 +36,23 @@ pub struct Config {
     #[arg(long, env = "MESH_INSECURE")]
     pub insecure: bool,
 
+    /// How long after the start agents can report the health of endpoints before it is handed out
+    #[arg(
+        long,
+        env = "MESH_HEALTH_WARMUP",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = duration
+    )]
+    pub health_warmup: Duration,
+
     /// How log lines look
     #[arg(long, env = "MESH_LOG_FORMAT", value_name = "FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write 500ms, 5s or 1m"))
 }
 
 /// How log lines look.

@@ -2,10 +2,11 @@
 //!
 //! Data flows `api` (gRPC) → `writer` (one thread: `validate` → `store`, many requests to one
 //! fsync) → `world` (everything stored, in memory) → `snapshot` (what agents get) → `xds` (one
-//! state machine per stream). `lease` removes endpoints whose heartbeats stopped.
+//! state machine per stream). `lease` removes endpoints whose heartbeats stopped. `health` gathers
+//! what checks of endpoints have found and serves it beside the snapshot.
 //!
-//! `world`, `validate`, `lease` and `snapshot` are pure: no I/O, no clock, not async.
-//! Wire types are named in `api`, `store::redb::codec`, `snapshot` and `xds` only.
+//! `world`, `validate`, `lease`, `snapshot` and `health::aggregate` are pure: no I/O, no clock, not
+//! async. Wire types are named in `api`, `store::redb::codec`, `snapshot`, `health` and `xds` only.
 //! `app` is the only module that starts tasks and threads.
 #![forbid(unsafe_code)]
 

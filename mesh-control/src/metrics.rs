@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mesh_api::model::Kind;
-use mesh_api::resource::TYPE_PREFIX;
+use mesh_api::resource::{AGENT_TYPES, ASIDE_TYPES, TYPE_PREFIX};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::health::metrics::HealthMetrics;
 use crate::world::World;
 
 /// Label of metrics by kind of object.
@@ -29,7 +30,7 @@ impl TypeLabel {
     /// The label of a type URL. Only types that are served get their own.
     #[must_use]
     pub fn of(type_url: &str) -> Self {
-        let known = mesh_api::resource::AGENT_TYPES.contains(&type_url);
+        let known = AGENT_TYPES.contains(&type_url) || ASIDE_TYPES.contains(&type_url);
         let name = type_url.strip_prefix(TYPE_PREFIX).filter(|_| known);
         Self { r#type: name.unwrap_or("other").to_owned() }
     }
@@ -74,6 +75,8 @@ pub struct Metrics {
     pub protocol_errors: Counter,
     /// From commit to the acknowledgement of a node that serves it.
     pub convergence_seconds: Histogram,
+    /// About the health of endpoints.
+    pub health: HealthMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -107,12 +110,13 @@ impl Metrics {
             protocol_errors: Counter::default(),
             // 0.1 ms to 26 s.
             convergence_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            health: HealthMetrics::default(),
         };
         // A counter that is not there yet cannot be told from one that is misspelt.
         for result in ["stored", "unchanged", "refused", "failed"] {
             new.writes.get_or_create_owned(&ResultLabel::new(result));
         }
-        for type_url in mesh_api::resource::AGENT_TYPES.iter().chain([&""]) {
+        for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES).chain([&""]) {
             new.pushes.get_or_create_owned(&TypeLabel::of(type_url));
             new.nacks.get_or_create_owned(&TypeLabel::of(type_url));
         }
@@ -147,6 +151,7 @@ impl Metrics {
         let it = self.convergence_seconds.clone();
         let help = "From a commit to its acknowledgement by a node that serves it";
         to.register_with_unit("mesh_xds_convergence", help, Unit::Seconds, it);
+        self.health.register(to);
         self
     }
 
@@ -170,4 +175,26 @@ impl Metrics {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of Prometheus, and so the documentation's, end in `_total`.
+    #[test]
+    fn every_metric_is_documented() {
+        let documented = include_str!("../../docs/metrics.md");
+        let text = Metrics::new().encode().unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut count = 0;
+        for line in types {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let end = if kind == "counter" { "_total" } else { "" };
+            let known = |after: &str| documented.contains(&format!("`{name}{end}{after}"));
+            assert!(known("`") || known("{"), "{name}{end} is not in docs/metrics.md");
+            count += 1;
+        }
+        assert!(count > 10, "{text}");
+    }
 }

@@ -1,7 +1,8 @@
 //! What the tests of this crate share: short ways to write objects, and a whole control plane on
 //! a free port with a data directory of its own.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mesh_api::model::{Object, ObjectName};
 use mesh_api::wire;
@@ -11,6 +12,12 @@ use tonic::transport::Channel;
 
 use crate::app::{self, Bound};
 use crate::config::{Config, LogFormat};
+use crate::health::book::HealthBook;
+use crate::metrics::Metrics;
+use crate::world::World;
+
+/// How long after the start nothing is said about health.
+const WARMUP: Duration = Duration::from_millis(300);
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +57,29 @@ pub(crate) fn wire_endpoint(object: &str, service: &str, version: &str) -> wire:
 pub(crate) fn leased(mut object: wire::Object, ttl: Duration) -> wire::Object {
     if let Some(wire::object::Spec::Endpoint(spec)) = &mut object.spec {
         spec.ttl_ms = u64::try_from(ttl.as_millis()).unwrap();
+    }
+    object
+}
+
+/// The same on a node.
+pub(crate) fn on_node(mut object: wire::Object, node: &str) -> wire::Object {
+    if let Some(wire::object::Spec::Endpoint(spec)) = &mut object.spec {
+        node.clone_into(&mut spec.node);
+    }
+    object
+}
+
+/// A configuration that has the service's endpoints checked, or not.
+pub(crate) fn wire_check(object: &str, checked: bool) -> wire::Object {
+    let mut object = wire_config(object, &[]);
+    if let Some(wire::object::Spec::ServiceConfig(spec)) = &mut object.spec {
+        spec.health_check = checked.then(|| wire::HealthCheck {
+            tcp: Some(wire::TcpCheck {}),
+            interval_ms: Some(50),
+            healthy_threshold: Some(1),
+            unhealthy_threshold: Some(1),
+            ..wire::HealthCheck::default()
+        });
     }
     object
 }
@@ -101,6 +131,12 @@ pub(crate) fn config(object: &str, rules: &[(&str, &str, u32)]) -> Object {
     model(wire_config(object, rules))
 }
 
+/// Health of no endpoint.
+pub(crate) fn health_book(metrics: &Metrics) -> Arc<HealthBook> {
+    let (metrics, now) = (metrics.health.clone(), Instant::now());
+    Arc::new(HealthBook::new(&World::default(), Duration::ZERO, metrics, now))
+}
+
 /// A control plane in this process.
 pub(crate) struct Running {
     pub(crate) bound: Bound,
@@ -114,12 +150,17 @@ impl Running {
     }
 
     pub(crate) async fn start_in(data: TempDir) -> Self {
+        Self::start_with(data, WARMUP).await
+    }
+
+    pub(crate) async fn start_with(data: TempDir, health_warmup: Duration) -> Self {
         let free = "127.0.0.1:0".parse().unwrap();
         let bound = app::build(Config {
             data_dir: Some(data.path().to_owned()),
             listen: free,
             http: free,
             insecure: false,
+            health_warmup,
             log_format: LogFormat::Plain,
         });
         let bound = bound.await.unwrap();

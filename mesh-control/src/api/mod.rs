@@ -3,6 +3,7 @@
 
 mod convert;
 mod errors;
+pub mod health;
 mod past;
 mod status;
 #[cfg(test)]

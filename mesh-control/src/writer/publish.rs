@@ -7,6 +7,7 @@ use std::time::Instant;
 use mesh_xds::snapshot::Snapshot;
 use tokio::sync::watch;
 
+use crate::health::book::HealthBook;
 use crate::readiness::{Readiness, State};
 use crate::snapshot;
 use crate::store::Batch;
@@ -20,18 +21,25 @@ pub struct Publisher {
     snapshot: watch::Sender<Arc<Snapshot>>,
     nodes: Arc<Nodes>,
     readiness: Arc<Readiness>,
+    health: Arc<HealthBook>,
 }
 
 impl Publisher {
     /// Publishes this world, and those to come.
     #[must_use]
-    pub fn new(world: Arc<World>, nodes: Arc<Nodes>, readiness: Arc<Readiness>) -> Self {
+    pub fn new(
+        world: Arc<World>,
+        nodes: Arc<Nodes>,
+        readiness: Arc<Readiness>,
+        health: Arc<HealthBook>,
+    ) -> Self {
         let snapshot = Arc::new(snapshot::build(&world));
         Self {
             world: watch::Sender::new(world),
             snapshot: watch::Sender::new(snapshot),
             nodes,
             readiness,
+            health,
         }
     }
 
@@ -58,7 +66,9 @@ impl Publisher {
         let writes = batches.iter().flat_map(|batch| &batch.writes);
         let changed = writes.map(|write| &write.reference);
         let previous = Arc::clone(&self.snapshot.borrow());
-        let next = snapshot::update(&previous, world, changed);
+        let next = snapshot::update(&previous, world, changed.clone());
+        // Before anybody can report about what is new.
+        self.health.configured(world, changed, at);
         self.snapshot.send_replace(Arc::new(next));
         self.world.send_replace(Arc::clone(world));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::readiness::{Readiness, State};
 use crate::store::{Change, Changes};
-use crate::testing::{endpoint, leased, model, wire_endpoint};
+use crate::testing::{endpoint, health_book, leased, model, wire_endpoint};
 use crate::xds::Nodes;
 
 /// Remembers nothing but how often it was asked.
@@ -57,7 +57,8 @@ fn parts() -> Parts {
     readiness.set(State::Ready);
     let leases = Arc::new(LeaseBook::default());
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
-    let publisher = Publisher::new(Arc::default(), nodes, Arc::clone(&readiness));
+    let health = health_book(&metrics);
+    let publisher = Publisher::new(Arc::default(), nodes, Arc::clone(&readiness), health);
     let worlds = publisher.worlds();
     let as_store: Arc<dyn Store> = Arc::<FakeStore>::clone(&store);
     let (writer, handle) =

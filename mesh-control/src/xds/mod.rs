@@ -25,6 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use nodes::Nodes;
 pub use table::{NodeState, NodeTable, Settled};
 
+use crate::health::book::HealthBook;
 use crate::metrics::Metrics;
 
 /// Responses are cut below this; clients accept 4 MiB unless told otherwise.
@@ -43,21 +44,23 @@ const AGENT_STREAM: StreamConfig = StreamConfig {
 #[derive(Clone)]
 pub struct Ads {
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    health: Arc<HealthBook>,
     nodes: Arc<Nodes>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
 
 impl Ads {
-    /// Serves the snapshots to whoever connects, until `shutdown`.
+    /// Serves the snapshots and the health of endpoints to whoever connects, until `shutdown`.
     #[must_use]
     pub fn service(
         snapshots: watch::Receiver<Arc<Snapshot>>,
+        health: Arc<HealthBook>,
         nodes: Arc<Nodes>,
         metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> AggregatedDiscoveryServiceServer<Self> {
-        let ads = Self { snapshots, nodes, metrics, shutdown };
+        let ads = Self { snapshots, health, nodes, metrics, shutdown };
         AggregatedDiscoveryServiceServer::new(ads).max_decoding_message_size(MAX_REQUEST)
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::Stream;
+use mesh_api::resource::{ASIDE_TYPES, HEALTH};
 use mesh_xds::ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh_xds::server::DeltaStream;
+use mesh_xds::server::Lanes;
 use mesh_xds::snapshot::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +18,16 @@ use tonic::{Status, Streaming};
 
 use super::nodes::Connection;
 use super::{AGENT_STREAM, Ads};
+use crate::health::book::HealthBook;
 use crate::metrics::{Metrics, TypeLabel};
 
 pub(super) struct DeltaShell {
-    machine: DeltaStream,
+    machine: Lanes,
     requests: Streaming<DeltaDiscoveryRequest>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Nothing until the warm-up of the health is over.
+    statuses: watch::Receiver<Option<Arc<Snapshot>>>,
+    health: Arc<HealthBook>,
     responses: VecDeque<DeltaDiscoveryResponse>,
     connection: Connection,
     metrics: Arc<Metrics>,
@@ -33,6 +38,7 @@ pub(super) struct DeltaShell {
 enum Event {
     Request(Box<DeltaDiscoveryRequest>),
     Snapshot,
+    Health,
     End,
     Shutdown,
 }
@@ -44,9 +50,11 @@ impl DeltaShell {
         peer: Option<SocketAddr>,
     ) -> Self {
         Self {
-            machine: DeltaStream::new(AGENT_STREAM),
+            machine: Lanes::new(AGENT_STREAM, &ASIDE_TYPES),
             requests,
             snapshots: ads.snapshots.clone(),
+            statuses: ads.health.snapshots(),
+            health: Arc::clone(&ads.health),
             responses: VecDeque::new(),
             connection: Connection::new(Arc::clone(&ads.nodes), peer),
             metrics: Arc::clone(&ads.metrics),
@@ -85,6 +93,12 @@ impl DeltaShell {
                     let latest = Arc::clone(&self.snapshots.borrow_and_update());
                     self.responses.extend(self.machine.on_snapshot(&latest));
                 }
+                Event::Health => {
+                    let latest = self.statuses.borrow_and_update().clone();
+                    if let Some(latest) = latest {
+                        self.responses.extend(self.machine.on_aside(&latest));
+                    }
+                }
                 Event::End => return None,
                 Event::Shutdown => {
                     self.ended = true;
@@ -109,6 +123,10 @@ impl DeltaShell {
                     Event::End
                 }
             },
+            changed = self.statuses.changed() => match changed {
+                Ok(()) => Event::Health,
+                Err(_) => Event::Shutdown,
+            },
             changed = self.snapshots.changed() => match changed {
                 Ok(()) => Event::Snapshot,
                 Err(_) => Event::Shutdown,
@@ -123,8 +141,12 @@ impl DeltaShell {
             let peer = self.connection.name();
             tracing::warn!(%peer, r#type = request.type_url, reason = error.message, "rejected");
         }
+        if request.type_url == HEALTH {
+            self.health.recall(&request.initial_resource_versions, Instant::now());
+        }
         let latest = Arc::clone(&self.snapshots.borrow());
-        match self.machine.on_request(request, &latest) {
+        let statuses = self.statuses.borrow().clone();
+        match self.machine.on_request(request, &latest, statuses.as_ref()) {
             Ok(responses) => {
                 self.responses.extend(responses);
                 Ok(())

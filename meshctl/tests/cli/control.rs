@@ -34,6 +34,7 @@ impl Control {
             listen,
             http: "127.0.0.1:0".parse().expect("an address"),
             insecure: false,
+            health_warmup: std::time::Duration::ZERO,
             log_format: LogFormat::Plain,
         };
         let bound = runtime.block_on(app::build(config)).expect("starts");

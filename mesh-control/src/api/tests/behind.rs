@@ -12,7 +12,7 @@ use super::*;
 use crate::api::watch::Watch;
 use crate::metrics::Metrics;
 use crate::store::redb::{Limits, RedbStore};
-use crate::testing::endpoint;
+use crate::testing::{endpoint, health_book};
 use crate::writer::{Publisher, Writer};
 
 const SHORT: Limits = Limits { history: 2, log: 6 };
@@ -22,7 +22,8 @@ fn api(data: &TempDir) -> Api {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(data.path(), SHORT).unwrap());
     let leases = Arc::new(LeaseBook::default());
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
-    let publisher = Publisher::new(Arc::default(), Arc::clone(&nodes), Arc::default());
+    let health = health_book(&metrics);
+    let publisher = Publisher::new(Arc::default(), Arc::clone(&nodes), Arc::default(), health);
     let worlds = publisher.worlds();
     let (writer, handle) =
         Writer::new(Arc::clone(&store), Arc::default(), Arc::clone(&leases), publisher, metrics);

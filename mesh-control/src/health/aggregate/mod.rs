@@ -88,6 +88,11 @@ impl Aggregator {
         self.changed.insert(name.clone());
     }
 
+    /// Something else has changed that matters to whoever checks for want of an agent.
+    pub const fn uncover(&mut self) {
+        self.coverage += 1;
+    }
+
     /// What an endpoint was before the control plane was restarted. Counts for nothing once
     /// anybody has decided.
     pub fn recall(&mut self, name: &ObjectName, status: Health, now: Instant) {

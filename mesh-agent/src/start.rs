@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use mesh_api::resource::HEALTH;
 use mesh_xds::client::DeltaClient;
 use tonic::transport::Endpoint;
 
@@ -21,8 +22,9 @@ use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::reconcile::Reconciler;
 use crate::worker::stamp;
-use crate::world::NodeLocality;
+use crate::world::{Change, NodeLocality};
 use crate::xds::batch::kind_of;
+use crate::xds::health;
 use crate::xds::last_good::LastGood;
 
 /// What `run` needs, found good.
@@ -156,9 +158,15 @@ pub(crate) fn restore(
     let mut invalid = None;
     last_good.each(|type_url, name, version, body| {
         machine.restore([(type_url, name, version)]);
-        let Some(kind) = kind_of(type_url) else { return };
-        match mesh_api::convert::from_resource(kind, name, body) {
-            Ok(object) => changes.push(crate::world::Change::Put(object)),
+        let change = if type_url == HEALTH {
+            health::decode(name, body).map_err(|error| format!("{name}: {error}"))
+        } else {
+            let Some(kind) = kind_of(type_url) else { return };
+            let object = mesh_api::convert::from_resource(kind, name, body);
+            object.map(Change::Put).map_err(|error| error.to_string())
+        };
+        match change {
+            Ok(change) => changes.push(change),
             Err(error) => invalid = Some(error),
         }
     })?;

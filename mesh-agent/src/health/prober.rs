@@ -54,7 +54,7 @@ impl Prober {
         let Event::Changed(transition) = event else { return };
         log(&transition);
         if !connected {
-            self.worker.health(vec![(transition.endpoint, transition.to)]);
+            self.worker.found(vec![(transition.endpoint, transition.to)]);
         }
     }
 
@@ -63,7 +63,7 @@ impl Prober {
         let decided: Vec<(ObjectName, Health)> =
             all.filter_map(|(name, status)| Some((name, status.health?))).collect();
         if !decided.is_empty() {
-            self.worker.health(decided);
+            self.worker.found(decided);
         }
     }
 }

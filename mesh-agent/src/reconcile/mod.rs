@@ -68,6 +68,8 @@ pub struct Reconciler<M> {
     stamp: u32,
     /// An operation failed; the maps are read again before the next.
     unsure: bool,
+    /// The maps have been brought to the world once.
+    installed: bool,
 }
 
 impl<M: MapStore> Reconciler<M> {
@@ -85,6 +87,7 @@ impl<M: MapStore> Reconciler<M> {
             taken_over: true,
             stamp: 0,
             unsure: false,
+            installed: false,
         };
         reconciler.settle_freed()?;
         Ok(reconciler)
@@ -127,6 +130,12 @@ impl<M: MapStore> Reconciler<M> {
         !self.state.again.is_empty() || self.state.world.has_changed()
     }
 
+    /// Whether the maps have been brought to the world once. Before that they may hold what the
+    /// world does not know yet.
+    pub const fn is_installed(&self) -> bool {
+        self.installed
+    }
+
     /// Brings the maps to the world. When it returns `Ok`, the world is live, but for what the
     /// report rejects; what is no longer used is freed by [`Self::retire`] later.
     ///
@@ -153,6 +162,7 @@ impl<M: MapStore> Reconciler<M> {
         self.run(&ops)?;
         self.after(&update)?;
         self.unsure = false;
+        self.installed = true;
         self.state.note_gone(&update.removed);
         self.report = self.reported(ops.len());
         Ok(&self.report)

@@ -53,10 +53,10 @@ pub struct Gone;
 #[derive(Debug)]
 enum Request {
     Update { changes: Vec<Change>, held: Held, reply: oneshot::Sender<Outcome> },
+    Health { changes: Vec<Change>, reply: Option<oneshot::Sender<()>> },
     Stats(oneshot::Sender<Result<Stats, MapError>>),
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
-    Health(Vec<(ObjectName, Health)>),
     Stop,
 }
 
@@ -86,6 +86,15 @@ impl Worker {
         answer.await.map_err(|_closed| Gone)
     }
 
+    /// Applies what belongs to no revision: the health of endpoints. When it answers, the world has
+    /// it, and so have the maps if they could be written; otherwise that is tried again.
+    pub async fn health(&self, changes: Vec<Change>) -> Result<(), Gone> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Health { changes, reply: Some(reply) };
+        self.sender.send(request).map_err(|_closed| Gone)?;
+        answer.await.map_err(|_closed| Gone)
+    }
+
     /// Reads counters and usage.
     pub async fn stats(&self) -> Result<Result<Stats, MapError>, Gone> {
         let (reply, answer) = oneshot::channel();
@@ -106,9 +115,11 @@ impl Worker {
     }
 
     /// Applies what this node has found out itself about the health of endpoints.
-    pub fn health(&self, found: Vec<(ObjectName, Health)>) {
+    pub fn found(&self, found: Vec<(ObjectName, Health)>) {
+        let changes = found.into_iter().map(|(name, health)| Change::Health(name, Some(health)));
+        let request = Request::Health { changes: changes.collect(), reply: None };
         // The agent is going down where nobody listens.
-        self.sender.send(Request::Health(found)).unwrap_or_default();
+        self.sender.send(request).unwrap_or_default();
     }
 
     /// Lets the worker end after what it was asked before.
@@ -171,6 +182,13 @@ impl Inbox {
                     // The line that asked may have broken meanwhile; the maps are right anyway.
                     reply.send(outcome).unwrap_or_default();
                 }
+                Ok(Request::Health { changes, reply }) => {
+                    maps.health(changes);
+                    updates += 1;
+                    next = Instant::now() + if maps.is_behind() { RETRY } else { IDLE };
+                    // Whoever asked may have gone, or not have waited.
+                    reply.map(|reply| reply.send(())).transpose().unwrap_or_default();
+                }
                 Ok(Request::Stats(reply)) => {
                     let stats = stats(&maps);
                     // Whoever asked may have gone.
@@ -189,11 +207,6 @@ impl Inbox {
                     if let Err(error) = maps.enrol.add(&fresh) {
                         tracing::warn!(%error, "verdicts on new cgroups are late");
                     }
-                }
-                Ok(Request::Health(found)) => {
-                    maps.health(found);
-                    updates += 1;
-                    next = Instant::now() + if maps.is_behind() { RETRY } else { IDLE };
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -259,7 +272,7 @@ impl Maps {
     /// whether there was anything to write.
     fn refresh(&mut self) -> bool {
         // What could not be written comes with the next attempt.
-        if self.failed.is_some() || !self.reconciler.is_due() {
+        if self.failed.is_some() || !self.reconciler.is_installed() || !self.reconciler.is_due() {
             return false;
         }
         let written = self.reconciler.maps().held().and_then(|held| {
@@ -306,15 +319,29 @@ impl Maps {
         }
     }
 
-    /// Applies what is found out about health. It is no part of any revision.
-    fn health(&mut self, found: Vec<(ObjectName, Health)>) {
-        let changes = found.into_iter().map(|(name, health)| Change::Health(name, Some(health)));
+    /// Applies what belongs to no revision.
+    fn health(&mut self, changes: Vec<Change>) {
         self.reconciler.change(changes);
-        let held = self.reconciler.maps().held();
-        if let Err(error) = held.and_then(|held| self.install(held)) {
-            self.failures += 1;
-            self.failed = self.reconciler.maps().held().ok();
-            tracing::error!(%error, "cannot write the maps; trying again");
+        // Until the first update, the maps may hold more than the world; and where an update is to
+        // be tried again, this goes with it.
+        if self.failed.is_some() || !self.reconciler.is_installed() {
+            return;
+        }
+        let held = match self.reconciler.maps().held() {
+            Ok(held) => held,
+            Err(error) => {
+                self.failures += 1;
+                tracing::error!(%error, "cannot read the maps; health waits for the next update");
+                return;
+            }
+        };
+        match self.install(held) {
+            Ok(report) => tracing::debug!(writes = report.writes, "health is live"),
+            Err(error) => {
+                self.failures += 1;
+                self.failed = Some(held);
+                tracing::error!(%error, "cannot write the maps; trying again");
+            }
         }
     }
 

@@ -9,13 +9,14 @@ use mesh_xds::ads::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
 use mesh_xds::backoff::Backoff;
-use mesh_xds::client::DeltaClient;
+use mesh_xds::client::{DeltaClient, Push};
 use mesh_xds::server::NodeInfo;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::batch::Batch;
+use super::health;
 use super::last_good::Changes;
 use crate::maps::Held;
 use crate::memory;
@@ -74,7 +75,8 @@ enum StreamError {
 #[must_use]
 pub fn machine(node: &str) -> DeltaClient {
     let node = NodeInfo { id: node.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    DeltaClient::new(node, &resource::AGENT_TYPES)
+    let types = resource::AGENT_TYPES.into_iter().chain(resource::ASIDE_TYPES);
+    DeltaClient::new(node, &types.collect::<Vec<_>>())
 }
 
 impl Client {
@@ -140,7 +142,7 @@ impl Client {
                 Ok(()) = recoveries.changed() => return Err(StreamError::Recovered),
             };
             let response = response.map_err(status)?.ok_or(StreamError::Closed)?;
-            let since = *began.get_or_insert_with(Instant::now);
+            let arrived = Instant::now();
             let push = match self.machine.on_response(response) {
                 Ok(push) => push,
                 Err(rejected) => {
@@ -149,12 +151,35 @@ impl Client {
                     return Err(StreamError::Malformed(rejected));
                 }
             };
+            if push.type_url == resource::HEALTH {
+                self.health(push, &sender).await?;
+                continue;
+            }
+            began.get_or_insert(arrived);
             if let Some(revision) = batch.add(push) {
-                began = None;
+                let since = began.take().unwrap_or(arrived);
                 self.commit(std::mem::take(&mut batch), revision, since, &sender).await?;
                 backoff.reset();
             }
         }
+    }
+
+    /// Has what is said of health applied, then answers it. Neither waits for the push that is
+    /// being collected nor ends it, and no revision, commit or line is concerned.
+    async fn health(
+        &mut self,
+        push: Push,
+        sender: &mpsc::Sender<DeltaDiscoveryRequest>,
+    ) -> Result<(), StreamError> {
+        let mut pushed = health::read(push);
+        let changes = std::mem::take(&mut pushed.changes);
+        tracing::debug!(changes = changes.len(), "health");
+        self.worker.health(changes).await.map_err(|_gone| StreamError::Worker)?;
+        let answer = pushed.answer(&mut self.machine);
+        if self.save.send(Changes::new(None, answer.accepted, answer.removed)).is_err() {
+            tracing::error!("health is no longer saved: the thread for it has ended");
+        }
+        send(sender, answer.request).await
     }
 
     /// Has the batch applied, then answers it. `since` is when its first message arrived.

@@ -60,7 +60,8 @@ pub struct LastGood {
 /// What is to be written: by type and name, the version and body, or `None` where it is gone.
 #[derive(Debug, Default)]
 pub struct Changes {
-    held: Held,
+    /// `None`: no update, but what belongs to none, such as health.
+    held: Option<Held>,
     resources: BTreeMap<Key, Option<Value>>,
 }
 
@@ -70,10 +71,10 @@ type Key = (String, String);
 type Value = (String, Vec<u8>);
 
 impl Changes {
-    /// What one update accepted and removed.
+    /// What one update accepted and removed; without `held`, what came beside the updates.
     #[must_use]
     pub fn new(
-        held: Held,
+        held: impl Into<Option<Held>>,
         accepted: Vec<(String, Received)>,
         removed: Vec<(String, String)>,
     ) -> Self {
@@ -81,12 +82,12 @@ impl Changes {
         let there = accepted.into_iter().map(|(type_url, received)| {
             ((type_url, received.name), Some((received.version, received.body)))
         });
-        Self { held, resources: gone.chain(there).collect() }
+        Self { held: held.into(), resources: gone.chain(there).collect() }
     }
 
     /// Adds those of a later update.
     pub fn merge(&mut self, later: Self) {
-        self.held = later.held;
+        self.held = later.held.or(self.held);
         self.resources.extend(later.resources);
     }
 
@@ -96,10 +97,10 @@ impl Changes {
         self.resources.len()
     }
 
-    /// Whether no update has been added.
+    /// Whether nothing has been added.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.held.commit == 0
+    pub fn is_empty(&self) -> bool {
+        self.held.is_none() && self.resources.is_empty()
     }
 }
 
@@ -194,9 +195,11 @@ impl LastGood {
                         None => drop(table.remove(key)?),
                     }
                 }
-                let mut held = transaction.open_table(HELD)?;
-                held.insert(REVISION, changes.held.revision)?;
-                held.insert(COMMIT, changes.held.commit)?;
+                if let Some(of) = changes.held {
+                    let mut held = transaction.open_table(HELD)?;
+                    held.insert(REVISION, of.revision)?;
+                    held.insert(COMMIT, of.commit)?;
+                }
             }
             transaction.commit()?;
             Ok(())
@@ -255,10 +258,13 @@ mod tests {
         let gone = ("type".to_owned(), "a".to_owned());
         changes.merge(Changes::new(second, vec![received("b", "2")], vec![gone]));
         state.write(&changes).unwrap();
+        // What belongs to no update leaves it as it is.
+        state.write(&Changes::new(None, vec![received("c", "1")], Vec::new())).unwrap();
         drop(state);
         let state = LastGood::open(directory.path()).unwrap();
         assert_eq!(state.held().unwrap(), second);
-        assert_eq!(content(&state), [("b".to_owned(), "2".to_owned())]);
+        let expected = [("b".to_owned(), "2".to_owned()), ("c".to_owned(), "1".to_owned())];
+        assert_eq!(content(&state), expected);
         state.clear().unwrap();
         assert_eq!((state.held().unwrap(), content(&state)), (Held::default(), Vec::new()));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use mesh_health::checker::Checker;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use crate::api::health::HealthApi;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
 use crate::health::book::HealthBook;
+use crate::health::prober::Prober;
 use crate::http;
 use crate::lease::LeaseBook;
 use crate::metrics::Metrics;
@@ -85,6 +87,10 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     );
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
+    let (prober, checker) =
+        Prober::new(Arc::clone(&health), publisher.worlds(), &metrics.health, random01);
+    tasks.spawn(check(checker));
+    tasks.spawn(choose(prober, shutdown.clone()));
     let (writer, handle) = Writer::new(
         Arc::clone(&store),
         world,
@@ -203,6 +209,29 @@ async fn serve(
 async fn follow(health: Arc<HealthBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
     health.run(shutdown).await;
     Ok(())
+}
+
+/// Checks endpoints that have no agent.
+async fn check(checker: Checker) -> anyhow::Result<()> {
+    checker.run().await;
+    Ok(())
+}
+
+/// Says which endpoints these are, and what has come of it.
+async fn choose(prober: Prober, shutdown: CancellationToken) -> anyhow::Result<()> {
+    prober.run(shutdown).await;
+    Ok(())
+}
+
+/// Uniform in 0..1; to spread checks over time.
+fn random01() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    // A new RandomState has new keys of the operating system's randomness behind it.
+    let bits = RandomState::new().hash_one(0u8) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let fraction = bits as f64 / (1u64 << 53) as f64;
+    fraction
 }
 
 /// Has the writer remove endpoints whose leases are over.

@@ -61,6 +61,14 @@ pub(crate) fn leased(mut object: wire::Object, ttl: Duration) -> wire::Object {
     object
 }
 
+/// The same at another address.
+pub(crate) fn at(mut object: wire::Object, address: &str) -> wire::Object {
+    if let Some(wire::object::Spec::Endpoint(spec)) = &mut object.spec {
+        address.clone_into(&mut spec.address);
+    }
+    object
+}
+
 /// The same on a node.
 pub(crate) fn on_node(mut object: wire::Object, node: &str) -> wire::Object {
     if let Some(wire::object::Spec::Endpoint(spec)) = &mut object.spec {

@@ -43,6 +43,8 @@ pub struct HealthMetrics {
     agents: Gauge,
     /// Times an agent was taken for gone.
     pub agents_gone: Counter,
+    /// What the control plane's own checks count.
+    pub probes: mesh_health::metrics::Metrics,
 }
 
 impl HealthMetrics {
@@ -70,6 +72,7 @@ impl HealthMetrics {
         to.register("mesh_control_agents", "Agents that report health", it);
         let it = self.agents_gone.clone();
         to.register("mesh_control_agents_gone", "Times an agent stopped to report health", it);
+        self.probes.register(to, "mesh_control");
     }
 
     /// Takes over how many endpoints there are of each sort, and how many agents.

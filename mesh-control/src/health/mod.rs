@@ -7,4 +7,8 @@
 pub mod aggregate;
 pub mod book;
 pub mod metrics;
+pub mod prober;
 mod show;
+mod target;
+#[cfg(test)]
+mod tests;

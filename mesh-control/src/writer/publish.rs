@@ -67,9 +67,9 @@ impl Publisher {
         let changed = writes.map(|write| &write.reference);
         let previous = Arc::clone(&self.snapshot.borrow());
         let next = snapshot::update(&previous, world, changed.clone());
+        self.world.send_replace(Arc::clone(world));
         // Before anybody can report about what is new.
         self.health.configured(world, changed, at);
         self.snapshot.send_replace(Arc::new(next));
-        self.world.send_replace(Arc::clone(world));
     }
 }

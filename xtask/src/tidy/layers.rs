@@ -3,7 +3,7 @@
 use super::source::{Source, Violation, has_word};
 
 /// The modules that decide and do nothing else.
-const PURE: [&str; 16] = [
+const PURE: [&str; 18] = [
     "mesh-agent/src/compile",
     "mesh-agent/src/diff",
     "mesh-agent/src/enrol/glob",
@@ -16,6 +16,8 @@ const PURE: [&str; 16] = [
     "mesh-agent/src/workload/identity",
     "mesh-agent/src/workload/inventory",
     "mesh-api/src/model",
+    "mesh-control/src/health/aggregate",
+    "mesh-control/src/health/target",
     "mesh-control/src/snapshot",
     "mesh-control/src/validate",
     "mesh-health/src/schedule",

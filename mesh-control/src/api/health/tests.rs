@@ -7,10 +7,14 @@ use mesh_api::wire::HealthStatus::{Healthy, Unhealthy, Unspecified};
 use mesh_api::wire::health_client::HealthClient;
 use mesh_api::wire::health_event::Event;
 use mesh_api::wire::health_reports_client::HealthReportsClient;
+use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use crate::testing::{PATIENCE, Running, on_node, wire_check, wire_endpoint, wire_service};
+
+/// Nobody but the agents of the test checks anything before.
+const LONG: Duration = Duration::from_mins(10);
 
 struct Clients {
     control: Running,
@@ -20,7 +24,7 @@ struct Clients {
 
 /// Two endpoints of `web` on two nodes, which are checked.
 async fn start() -> Clients {
-    let mut control = Running::start().await;
+    let mut control = Running::start_with(TempDir::new().unwrap(), LONG).await;
     let objects = vec![
         wire_service("shop/web", "10.96.0.1", 80),
         wire_check("shop/web", true),

@@ -157,6 +157,20 @@ impl<T: Pod> Mapped<T> {
         }
     }
 
+    /// A word of an entry; 0 beyond the end.
+    pub(crate) fn read(&self, index: u32, word: usize) -> u64 {
+        let words = self.words(index);
+        words.and_then(|it| it.get(word)).map_or(0, |it| it.load(Ordering::Acquire))
+    }
+
+    /// Replaces a word of an entry if it still is `from`, as the programs do; false otherwise,
+    /// beyond the end, and where it may only be read.
+    #[must_use]
+    pub(crate) fn compare_exchange(&self, index: u32, word: usize, from: u64, to: u64) -> bool {
+        let Some(cell) = self.cell(index, word) else { return false };
+        cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     fn cell(&self, index: u32, word: usize) -> Option<&AtomicU64> {
         self.words(index).filter(|_| self.access == Access::Write)?.get(word)
     }

@@ -1,6 +1,7 @@
 //! The one door to the policy maps, and its three lives: kernel, memory, faulty.
 
 pub mod faulty;
+pub mod guards;
 pub mod kernel;
 pub mod memory;
 

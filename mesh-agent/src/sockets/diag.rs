@@ -100,25 +100,51 @@ impl Diag {
     ) -> Result<(), DiagError> {
         for family in [Family::V4, Family::V6] {
             let Some(filter) = filter::to_any(peers, family) else { continue };
-            self.sequence = self.sequence.wrapping_add(1);
-            let storage = storage.map(|map| map.as_raw_fd());
-            self.send(&dump(family, protocol, &filter, storage, self.sequence))?;
-            let mut end = None;
-            while end.is_none() {
-                for reply in self.receive(protocol)? {
-                    match reply {
-                        Reply::Socket(socket) => see(*socket),
-                        Reply::End { errno, .. } => end = Some(errno),
-                        Reply::Other => {}
-                    }
-                }
-            }
-            if let Some(errno) = end.filter(|errno| *errno != 0) {
-                let source = io::Error::from_raw_os_error(errno);
-                return Err(DiagError::Dump { protocol, source });
-            }
+            self.list(family, protocol, &filter, storage, &mut see)?;
         }
         Ok(())
+    }
+
+    /// The same for the sockets with any peer.
+    pub fn all(
+        &mut self,
+        protocol: Protocol,
+        mut see: impl FnMut(Socket),
+    ) -> Result<(), DiagError> {
+        for family in [Family::V4, Family::V6] {
+            self.list(family, protocol, &[], None, &mut see)?;
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        family: Family,
+        protocol: Protocol,
+        filter: &[u8],
+        storage: Option<BorrowedFd<'_>>,
+        see: &mut impl FnMut(Socket),
+    ) -> Result<(), DiagError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let storage = storage.map(|map| map.as_raw_fd());
+        self.send(&dump(family, protocol, filter, storage, self.sequence))?;
+        let mut end = None;
+        while end.is_none() {
+            for reply in self.receive(protocol)? {
+                match reply {
+                    Reply::Socket(socket) => see(*socket),
+                    Reply::End { errno, .. } => end = Some(errno),
+                    Reply::Other => {}
+                }
+            }
+        }
+        match end.filter(|errno| *errno != 0) {
+            None => Ok(()),
+            Some(errno) => {
+                let source = io::Error::from_raw_os_error(errno);
+                Err(DiagError::Dump { protocol, source })
+            }
+        }
     }
 
     /// Destroys sockets, and tells `fate` of each what became of it. An error leaves open what

@@ -1,9 +1,10 @@
-//! The programs' table of connections, to be read only: which sockets point where.
+//! The programs' table of connections: which sockets point where. It is theirs; the agent only
+//! takes back places that they have lost.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
+use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState, WAYS};
 use mesh_common::names;
 
 use super::open_error;
@@ -28,12 +29,21 @@ pub fn used(pin_path: &Path) -> Result<u64, MapError> {
 }
 
 impl ConnTable {
-    /// Maps the pinned table.
+    /// Maps the pinned table, to be read.
     pub fn open(pin_path: &Path) -> Result<Self, MapError> {
+        Self::map(pin_path, Access::Read)
+    }
+
+    /// Maps the pinned table, to be read and to take places back.
+    pub fn open_to_repair(pin_path: &Path) -> Result<Self, MapError> {
+        Self::map(pin_path, Access::Write)
+    }
+
+    fn map(pin_path: &Path, access: Access) -> Result<Self, MapError> {
         let index = map_path(pin_path, names::CONNS_INDEX);
         let conns = map_path(pin_path, names::CONNS);
         Ok(Self {
-            index: Mapped::open(&index, Access::Read).map_err(open_error(&index))?,
+            index: Mapped::open(&index, access).map_err(open_error(&index))?,
             conns: Mapped::open(&conns, Access::Read).map_err(open_error(&conns))?,
         })
     }
@@ -50,12 +60,25 @@ impl ConnTable {
         self.conns.get(place)
     }
 
-    /// The map of the records for which the table had no room, if there have been any.
-    pub fn overflow(pin_path: &Path) -> Result<Option<OwnedFd>, MapError> {
+    /// Makes a place free, if it still belongs to the socket with this cookie.
+    #[must_use]
+    pub fn take_back(&self, place: u32, cookie: u64) -> bool {
+        let Ok(ways) = u32::try_from(WAYS) else { return false };
+        let way = usize::try_from(place % ways).unwrap_or(usize::MAX);
+        self.index.compare_exchange(place / ways, way, cookie, 0)
+    }
+
+    /// How many records the table had no room for since it was made.
+    pub fn overflowed(pin_path: &Path) -> Result<u64, MapError> {
         let path = map_path(pin_path, names::CONNS_STATE);
         let state: Mapped<ConnsState> =
             Mapped::open(&path, Access::Read).map_err(open_error(&path))?;
-        if state.get(0).unwrap_or_default().overflowed == 0 {
+        Ok(state.get(0).unwrap_or_default().overflowed)
+    }
+
+    /// The map of the records for which the table had no room, if there have been any.
+    pub fn overflow(pin_path: &Path) -> Result<Option<OwnedFd>, MapError> {
+        if Self::overflowed(pin_path)? == 0 {
             return Ok(None);
         }
         let path = map_path(pin_path, names::CONNS_OVERFLOW);

@@ -4,6 +4,7 @@
 pub mod affinity;
 pub mod conns;
 mod forget;
+pub mod words;
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Maps in memory, with a reader that walks them as the kernel program does: for golden scripts
 //! and for the property that no order of events shows a dangling state.
 
+pub mod guards;
 mod reader;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ use crate::config::RunArgs;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
 use crate::events::ring;
+use crate::guard;
 use crate::health::feed::Feed;
 use crate::health::prober::Prober;
 use crate::health::report::{Guards, ReportTo, Reporter};
@@ -67,16 +68,22 @@ pub async fn run(args: RunArgs) -> Result<()> {
 
     let (lists, removed) = mpsc::channel();
     let (ended, ended_watch) = watch::channel(sockets::Totals::default());
-    let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch)?;
+    let (guards, guard_inboxes) = guard::follower::Guards::new();
+    let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch, guards.clone())?;
     let (worker, inbox) = Worker::new();
     let checks = health::checks(keep_out(&args.pin_path), random01);
     let feed = Feed::new(checks.handle.clone());
+    let ejecting = worker.clone();
+    let eject = move |ejected| ejecting.eject(ejected);
+    let (watch_guards, repair, guard_reports) =
+        guard::open((&args.pin_path, &cgroup), guard_inboxes, eject)?;
     let pin_path = args.pin_path.clone();
     let maps = move || inbox.work(reconciler, enrol_maps, upkeep, feed, pin_path);
     let pin_path = args.pin_path.clone();
     let follow = move || sockets::follower::run(&pin_path, &removed, &ended);
     // In the order in which one ends when the one before has.
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
+    threads.extend([start("guards", watch_guards)?, start("repair", repair)?]);
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
@@ -84,13 +91,12 @@ pub async fn run(args: RunArgs) -> Result<()> {
         line: line_watch.clone(),
         inventory: enrolled.inventory.clone(),
     };
-    let (_guards, guards_watch) = watch::channel(Arc::new(Vec::new()));
     let source = checks.source();
     let to = ReportTo {
         endpoint: endpoint.clone(),
         node: node.clone(),
         line: line_watch.clone(),
-        guards: guards_watch,
+        guards: guard_reports,
     };
     let workloads = workload::http::router(workload::http::Context {
         node: node.clone(),
@@ -106,6 +112,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         cgroup: cgroup.clone(),
         worker: worker.clone(),
         health: source,
+        guards: guards.clone(),
         trust: trust_watch,
         line: line_watch,
         served: held.commit > 0,
@@ -119,7 +126,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         control.await;
         "the thread for the maps has ended".to_owned()
     });
-    tasks.spawn(async move { ring::run(events).await.to_string() });
+    tasks.spawn(async move { ring::run(events, guards).await.to_string() });
     tasks.spawn(serve(listener, router(context).merge(workloads)));
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::bpf::effective::{Foreign, HookStatus, survey};
 use crate::canary::verdict::Fires;
+use crate::guard::follower::Guards;
 use crate::health;
 use crate::keeper::Trust;
 use crate::telemetry;
@@ -31,6 +32,8 @@ pub struct Context {
     pub worker: Worker,
     /// Who checks health.
     pub health: health::metrics::Source,
+    /// Who watches breakers and ejections.
+    pub guards: Guards,
     /// What the keeper knows about the programs.
     pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
@@ -166,7 +169,12 @@ async fn metrics(State(context): State<Context>) -> Response {
     let line = context.line.borrow().clone();
     let foreign = context.trust.borrow().foreign.clone();
     let health = context.health.figures().await;
-    match telemetry::render(&stats, &health, &line, &programs(&context), &foreign) {
+    let guards = match context.guards.stats().await {
+        Ok(guards) => guards,
+        Err(error) => return failure(&error),
+    };
+    let programs = programs(&context);
+    match telemetry::render(&stats, &health, &guards, &line, &programs, &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -18,6 +18,7 @@ pub mod config;
 pub mod diff;
 pub mod enrol;
 pub mod events;
+pub mod guard;
 pub mod health;
 pub mod http;
 pub mod image;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::bpf::effective::Foreign;
+use crate::guard::{metrics, stats};
 use crate::health;
 use crate::http::ProgramStatus;
 use crate::ledger::Account;
@@ -67,6 +68,7 @@ struct ForeignLabels {
 pub fn render(
     stats: &Stats,
     checks: &health::metrics::Figures,
+    guards: &stats::Stats,
     line: &Line,
     programs: &[ProgramStatus],
     foreign: &[Foreign],
@@ -75,6 +77,7 @@ pub fn render(
     connections(&mut registry, stats);
     agent(&mut registry, stats, line);
     health::metrics::register(&mut registry, checks);
+    metrics::register(&mut registry, guards);
     hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;

@@ -1,8 +1,10 @@
 //! What the worker does beside writing policy: says which endpoints have gone, so that sockets
-//! that still point there can be ended, and forgets clients of session affinity.
+//! that still point there can be ended, and whose the guards are, and forgets clients of session
+//! affinity.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use mesh_common::names;
 use mesh_common::service::ServiceIndex;
 use tokio::sync::watch;
 
+use crate::guard::directory::Directory;
+use crate::guard::follower::Guards;
 use crate::maps::kernel::affinity::{Clients, monotonic};
 use crate::maps::{MapError, MapStore};
 use crate::reconcile::{Reconciler, Removed};
@@ -30,22 +34,32 @@ pub struct Upkeep {
     told: Vec<Removed>,
     lists: Sender<Vec<Removal>>,
     ended: watch::Receiver<Totals>,
+    guards: Guards,
+    guarded: Arc<Directory>,
 }
 
 impl Upkeep {
-    /// `lists` goes to whoever ends sockets, `ended` says what became of them.
+    /// `lists` goes to whoever ends sockets, `ended` says what became of them; `guards` goes to
+    /// whoever watches breakers and ejections.
     pub fn open(
         pin_path: &Path,
         lists: Sender<Vec<Removal>>,
         ended: watch::Receiver<Totals>,
+        guards: Guards,
     ) -> Result<Self, MapError> {
         let clients = Clients::open(pin_path)?;
         let (remembered, swept) = (u64::from(clients.limit()), Duration::ZERO);
-        Ok(Self { clients, remembered, swept, told: Vec::new(), lists, ended })
+        let (told, guarded) = (Vec::new(), Arc::default());
+        Ok(Self { clients, remembered, swept, told, lists, ended, guards, guarded })
     }
 
-    /// Passes on which endpoints have gone, if that has changed.
+    /// Passes on which endpoints have gone, and whose the guards are, if that has changed.
     pub fn tell<M: MapStore>(&mut self, reconciler: &Reconciler<M>) {
+        let guarded = reconciler.guarded();
+        if guarded != *self.guarded {
+            self.guarded = Arc::new(guarded);
+            self.guards.know(&self.guarded);
+        }
         let removed: Vec<Removed> = reconciler.removed().collect();
         if removed == self.told {
             return;

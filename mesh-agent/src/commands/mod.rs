@@ -11,9 +11,12 @@ use crate::bpf::uninstall::uninstall;
 use crate::canary::verdict::Fires;
 use crate::canary::{self, Family};
 use crate::config::{CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, UninstallArgs};
+use crate::guard::dump;
 use crate::http::{ProgramStatus, Status};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
+use crate::maps::kernel::affinity::monotonic;
+use crate::maps::kernel::words::KernelGuards;
 
 /// `mesh-agent check`.
 pub fn run_check(args: &RunArgs) -> Result<()> {
@@ -42,7 +45,9 @@ pub fn run_canary(args: &CanaryArgs) -> Result<()> {
 pub fn run_dump(args: &DumpArgs) -> Result<()> {
     let mut image = KernelMaps::open(&args.pin_path)?.read()?;
     canary::strip(&mut image);
-    let text = image.to_string();
+    let mut text = image.to_string();
+    let now_ms = u64::try_from(monotonic()?.as_millis()).unwrap_or(u64::MAX);
+    text.push_str(&dump::lines(&image, &KernelGuards::open(&args.pin_path)?, now_ms));
     let mut out = io::stdout().lock();
     match args.output {
         DumpOutput::Text => out.write_all(text.as_bytes())?,

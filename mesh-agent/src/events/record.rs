@@ -1,10 +1,22 @@
-//! Bytes of the ring → event. Pure; any bytes are survived.
+//! Bytes of the ring → what they tell. Pure; any bytes are survived.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mesh_common::addr::IpKey;
+use mesh_common::backend::BackendIndex;
 use mesh_common::event::{Event, EventKind};
+use mesh_common::guard::Transition;
+use mesh_common::service::ServiceIndex;
+
+/// What the programs tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A connection ended.
+    Connection(Record),
+    /// A breaker or an ejection changed.
+    Transition(Transition),
+}
 
 /// A connection that ended, as the log tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +41,33 @@ pub struct Record {
     pub retransmits: u32,
 }
 
-/// Decodes a record; `None` where the bytes are not one.
+/// Decodes a record by its first field; `None` where the bytes are not one.
 #[must_use]
-pub fn decode(bytes: &[u8]) -> Option<Record> {
+pub fn decode(bytes: &[u8]) -> Option<Told> {
     let mut reader = Reader { bytes };
-    let kind = reader.u32()?;
-    let established = if kind == EventKind::CLOSED.code {
-        true
-    } else if kind == EventKind::FAILED.code {
-        false
-    } else {
-        return None;
-    };
+    match (EventKind { code: reader.u32()? }) {
+        EventKind::CLOSED => connection(reader, true).map(Told::Connection),
+        EventKind::FAILED => connection(reader, false).map(Told::Connection),
+        kind @ (EventKind::BREAKER | EventKind::OUTLIER) => {
+            transition(reader, kind).map(Told::Transition)
+        }
+        _ => None,
+    }
+}
+
+fn transition(mut reader: Reader<'_>, kind: EventKind) -> Option<Transition> {
+    Some(Transition {
+        kind,
+        service: ServiceIndex { index: reader.u32()? },
+        backend: BackendIndex { index: reader.u32()? },
+        generation: reader.u32()?,
+        time_ns: reader.u64()?,
+        before: reader.u64()?,
+        after: reader.u64()?,
+    })
+}
+
+fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
     let service = reader.u32()?;
     let (_backend, _generation) = (reader.u32()?, reader.u32()?);
     let (_time, duration) = (reader.u64()?, reader.u64()?);
@@ -108,7 +135,7 @@ mod tests {
         bytes[58..64].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
         bytes[96..98].copy_from_slice(&40_000u16.to_ne_bytes());
         bytes[104] = 3;
-        let record = decode(&bytes).unwrap();
+        let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
         assert!(!record.established);
         assert_eq!((record.service, record.retransmits), (9, 3));
         assert_eq!(record.duration, Duration::from_millis(1500));
@@ -116,11 +143,30 @@ mod tests {
         assert_eq!(decode(&bytes[..SIZE - 1]), None);
     }
 
+    #[test]
+    fn the_first_field_tells_transitions_from_connections() {
+        let fields = [4u32, 3, 7, 5].into_iter().flat_map(u32::to_ne_bytes);
+        let words = [90u64, 1, 2].into_iter().flat_map(u64::to_ne_bytes);
+        let bytes: Vec<u8> = fields.chain(words).collect();
+        let expected = Transition {
+            kind: EventKind::OUTLIER,
+            service: ServiceIndex { index: 3 },
+            backend: BackendIndex { index: 7 },
+            generation: 5,
+            time_ns: 90,
+            before: 1,
+            after: 2,
+        };
+        assert_eq!(decode(&bytes), Some(Told::Transition(expected)));
+        assert_eq!(bytes.len(), size_of::<Transition>());
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>) {
-            if bytes.len() < SIZE {
-                assert_eq!(decode(&bytes), None);
+            if let Some(Told::Connection(_)) = decode(&bytes) {
+                assert!(bytes.len() >= SIZE);
             }
         }
     }

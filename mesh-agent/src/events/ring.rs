@@ -1,5 +1,6 @@
 //! Reads the ring buffer and writes the connection log: failures, and with `--access-log` every
 //! connection that ends. A burst is cut, and the log says by how much; the counters have it all.
+//! Transitions are passed on to whoever watches breakers and ejections.
 
 use std::io;
 use std::path::Path;
@@ -9,8 +10,9 @@ use aya::maps::{Map, MapData, RingBuf};
 use mesh_common::names;
 use tokio::io::unix::AsyncFd;
 
-use super::record::{Record, decode};
+use super::record::{Record, Told, decode};
 use crate::bpf::load::map_path;
+use crate::guard::follower::Guards;
 
 /// Most lines per second.
 const LINES_PER_SECOND: u32 = 200;
@@ -36,8 +38,9 @@ pub fn open(pin_path: &Path) -> Result<AsyncFd<RingBuf<MapData>>, RingError> {
 }
 
 /// Logs events for ever.
-pub async fn run(mut ring: AsyncFd<RingBuf<MapData>>) -> RingError {
+pub async fn run(mut ring: AsyncFd<RingBuf<MapData>>, guards: Guards) -> RingError {
     let mut budget = Budget::new(Instant::now());
+    let mut transitions = Vec::new();
     loop {
         let mut ready = match ring.readable_mut().await {
             Ok(ready) => ready,
@@ -45,12 +48,17 @@ pub async fn run(mut ring: AsyncFd<RingBuf<MapData>>) -> RingError {
         };
         while let Some(item) = ready.get_inner_mut().next() {
             match decode(&item) {
+                Some(Told::Transition(transition)) => transitions.push(transition),
                 // The canary's connections are nobody's.
-                Some(record) if mesh_common::canary::is_reserved(record.frontend.0) => {}
-                Some(record) if budget.take(Instant::now()) => log(&record),
-                Some(_) => {}
+                Some(Told::Connection(record))
+                    if mesh_common::canary::is_reserved(record.frontend.0) => {}
+                Some(Told::Connection(record)) if budget.take(Instant::now()) => log(&record),
+                Some(Told::Connection(_)) => {}
                 None => tracing::error!(bytes = item.len(), "unreadable event"),
             }
+        }
+        if !transitions.is_empty() {
+            guards.hear(std::mem::take(&mut transitions));
         }
         ready.clear_ready();
     }

@@ -10,6 +10,7 @@
 
 mod counts;
 mod demand;
+mod guarded;
 mod guards;
 mod own;
 mod room;

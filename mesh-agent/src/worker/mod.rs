@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use mesh_api::model::{Health, ObjectName};
+use mesh_common::backend::BackendIndex;
 use tokio::sync::{oneshot, watch};
 
 pub use self::stats::Stats;
@@ -18,6 +19,7 @@ use crate::bpf::enrol::EnrolMaps;
 use crate::compile::Rejection;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
+use crate::guard::follower::Ejected;
 use crate::health::feed::Feed;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
@@ -57,6 +59,7 @@ enum Request {
     Stats(oneshot::Sender<Result<Stats, MapError>>),
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
+    Eject(Ejected),
     Stop,
 }
 
@@ -120,6 +123,12 @@ impl Worker {
         let request = Request::Health { changes: changes.collect(), reply: None };
         // The agent is going down where nobody listens.
         self.sender.send(request).unwrap_or_default();
+    }
+
+    /// Has the tables written without these backends, and with all others.
+    pub fn eject(&self, ejected: Ejected) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::Eject(ejected)).unwrap_or_default();
     }
 
     /// Lets the worker end after what it was asked before.
@@ -208,6 +217,7 @@ impl Inbox {
                         tracing::warn!(%error, "verdicts on new cgroups are late");
                     }
                 }
+                Ok(Request::Eject(ejected)) => maps.eject(&ejected),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -266,6 +276,16 @@ impl Maps {
                 self.verdicts = Some(verdicts);
             }
         }
+    }
+
+    /// Takes over which backends are ejected; [`Self::refresh`] writes it.
+    fn eject(&mut self, ejected: &Ejected) {
+        let backends = &self.reconciler.actual().backends;
+        let is_held = |(index, generation): &&(BackendIndex, u32)| {
+            backends.at(*index).generation == *generation
+        };
+        let ejected = ejected.iter().filter(is_held).map(|(index, _)| *index).collect();
+        self.reconciler.set_ejected(ejected);
     }
 
     /// Writes what has become due by itself: shares that grow with time, and ejections. Returns

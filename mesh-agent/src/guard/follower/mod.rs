@@ -152,16 +152,17 @@ impl<S: GuardStore> Follower<S> {
         let mut changes = Vec::new();
         let mut asked = Vec::new();
         let mut transitions = Vec::new();
-        let mut known = false;
+        let mut known = None;
         for input in inputs {
             match input {
                 Input::Transitions(some) => transitions.extend(some),
-                Input::Directory(directory) => {
-                    changes.extend(self.know(&directory, now));
-                    known = true;
-                }
+                // Of several that wait, the last says it all.
+                Input::Directory(directory) => known = Some(directory),
                 Input::Stats(reply) => asked.push(reply),
             }
+        }
+        if let Some(directory) = &known {
+            changes.extend(self.know(directory, now));
         }
         changes.extend(self.watch.hear(transitions));
         let due = self.next_look.is_some_and(|next| next <= now);
@@ -171,7 +172,7 @@ impl<S: GuardStore> Follower<S> {
         }
         changes.extend(self.fail_often(now));
         changes.extend(self.come_back(now));
-        if known || !changes.is_empty() {
+        if known.is_some() || !changes.is_empty() {
             self.tell(&changes);
         }
         if !asked.is_empty() {

@@ -144,6 +144,19 @@ pub async fn run(args: RunArgs) -> Result<()> {
             Some(ended.unwrap_or_else(|error| format!("a task has failed: {error}")))
         }
     };
+    end(tasks, &worker, threads).await?;
+    match fault {
+        Some(fault) => bail!("{fault}"),
+        None => Ok(()),
+    }
+}
+
+/// Ends tasks, then threads.
+async fn end(
+    mut tasks: JoinSet<String>,
+    worker: &Worker,
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+) -> Result<()> {
     tracing::info!("ending; what is attached and pinned stays and serves on");
     tasks.shutdown().await;
     worker.stop();
@@ -152,10 +165,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
             bail!("the thread {name} has panicked");
         }
     }
-    match fault {
-        Some(fault) => bail!("{fault}"),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Starts a thread.

@@ -34,7 +34,7 @@ fn detecting() -> ServiceConfig {
         consecutive_failures: Some(5),
         interval: Duration::from_secs(10),
         base_ejection_time: Duration::from_secs(30),
-        max_ejection_time: Duration::from_secs(300),
+        max_ejection_time: Duration::from_mins(5),
         max_ejection_percent: 100,
         failure_percentage: None,
         minimum_connections: 1,

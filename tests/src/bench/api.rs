@@ -135,7 +135,8 @@ pub(super) fn endpoint(
     object(name, wire::object::Spec::Endpoint(endpoint))
 }
 
-fn object(name: &str, spec: wire::object::Spec) -> wire::Object {
+/// An object of the default namespace.
+pub(super) fn object(name: &str, spec: wire::object::Spec) -> wire::Object {
     let metadata = wire::Metadata {
         namespace: NAMESPACE.to_owned(),
         name: name.to_owned(),

@@ -7,8 +7,10 @@ mod established;
 mod hook;
 mod lan;
 mod maps;
+mod memory;
 mod mesh;
 mod peers;
+mod probes;
 mod propagation;
 mod rounds;
 mod scale;
@@ -57,6 +59,13 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// 5,000 health checks a second: CPU time and memory of the agent, and how late they begin.
+    Probes {
+        #[command(flatten)]
+        size: probes::Size,
+        #[command(flatten)]
+        output: Output,
+    },
     /// An agent against 10,000 services: time until everything is live, time of one change,
     /// memory.
     Scale {
@@ -98,6 +107,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Connect { size, output } => output.close(connect::run(&size)?),
         Command::Established { size, output } => output.close(established::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
+        Command::Probes { size, output } => output.close(probes::run(&size)?),
         Command::Scale { size, output } => output.write(&scale::run(&size)?),
     }
 }

@@ -2,7 +2,6 @@
 //! the kernel, how long one change takes, and how much memory both processes need.
 
 mod log;
-mod memory;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -12,8 +11,8 @@ use clap::Args;
 use serde_json::Value;
 
 use self::log::Applied;
-use self::memory::Memory;
 use super::api::Api;
+use super::memory::Memory;
 use super::world;
 use crate::control::ControlPlane;
 use crate::node::{HTTP, Node};

@@ -80,6 +80,30 @@ pub(crate) fn private_bpffs() -> nix::Result<()> {
     mount(Some(c"bpf"), c"/sys/fs/bpf", Some(c"bpf"), MsFlags::empty(), None::<&str>)
 }
 
+/// Lets a socket receive only what a classic BPF program accepts.
+pub(crate) fn attach_filter(
+    socket: BorrowedFd<'_>,
+    filter: &mut [libc::sock_filter],
+) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_mut_ptr(),
+    };
+    let length = u32::try_from(size_of_val(&program)).map_err(io::Error::other)?;
+    // SAFETY: the kernel copies the structure of this option and the instructions it points to,
+    // both of which outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Write end of the pipe that the signal handler pokes; -1 before `catch_signals`.
 static POKE: AtomicI32 = AtomicI32::new(-1);
 

@@ -6,7 +6,6 @@ mod connect;
 mod established;
 mod hook;
 mod lan;
-mod maps;
 mod memory;
 mod mesh;
 mod peers;

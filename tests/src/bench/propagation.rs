@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::maps::PolicyMaps;
 use super::row;
 use crate::manifest::Manifest;
+use crate::maps::PolicyMaps;
 use crate::stats::Figures;
 use crate::testbed::{Testbed, VIP, backend};
 use crate::ui;

@@ -1,7 +1,9 @@
 //! What the clients report: a line `<start ns> <duration ns> <name or !error> <flow> <target>`
 //! for each exchange, written out every few milliseconds, and the totals of payload bytes in a
-//! last line `# <sent> <received>`.
+//! last line `# <sent> <received>`. Where there are too many for a line each, they are counted:
+//! a line `= <count> <name or !error>` for each of these at the end.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +19,8 @@ pub(super) struct Lines {
     sent: AtomicU64,
     received: AtomicU64,
     pending: Mutex<Vec<u8>>,
+    /// Instead of lines, where it is there.
+    tally: Option<Mutex<BTreeMap<String, u64>>>,
 }
 
 /// Which exchange it was.
@@ -31,6 +35,11 @@ pub(super) struct Stamp {
 }
 
 impl Lines {
+    /// Counts instead of lines.
+    pub(super) fn tally() -> Self {
+        Self { tally: Some(Mutex::default()), ..Self::default() }
+    }
+
     /// Nobody wants more.
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -46,6 +55,11 @@ impl Lines {
             }
             Err(error) => format!("!{}", wire::word(&error)),
         };
+        if let Some(tally) = &self.tally {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            *tally.entry(word).or_default() += 1;
+            return;
+        }
         let Stamp { start_ns, duration_ns, flow, target } = stamp;
         let mut lines = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to memory cannot fail.
@@ -81,6 +95,11 @@ impl Lines {
         let sent = self.sent.load(Ordering::Relaxed);
         let received = self.received.load(Ordering::Relaxed);
         let mut out = io::stdout().lock();
+        if let Some(tally) = &self.tally {
+            for (word, count) in &*tally.lock().unwrap_or_else(PoisonError::into_inner) {
+                writeln!(out, "= {count} {word}")?;
+            }
+        }
         writeln!(out, "# {sent} {received}")?;
         out.flush()
     }

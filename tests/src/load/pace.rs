@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         for _ in 0..count {
             step = step.wrapping_add(options.stride) % options.addresses.max(1);
             let target = SocketAddr::new(after(options.first.ip(), step), options.first.port());
-            wire::exchange(Target { target, mode: options.mode })
+            wire::exchange(Target { target, mode: options.mode }, wire::PATIENCE)
                 .with_context(|| format!("connecting to {target}"))?;
         }
         let took = monotonic_ns().saturating_sub(start);

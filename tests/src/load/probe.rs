@@ -25,7 +25,7 @@ fn stream(target: Target) -> io::Result<Value> {
         Ok(mut stream) => {
             let peer = stream.peer_addr()?.to_string();
             let local = stream.local_addr()?.to_string();
-            let answer = wire::talk(&mut stream, target.mode);
+            let answer = wire::talk(&mut stream, target.mode, wire::PATIENCE);
             json!({
                 "connected": true,
                 "connect_ns": connect_ns,

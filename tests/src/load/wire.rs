@@ -27,20 +27,20 @@ pub(super) struct Exchange {
 }
 
 /// Connects and exchanges, then closes.
-pub(super) fn exchange(target: Target) -> io::Result<Exchange> {
+pub(super) fn exchange(target: Target, patience: Duration) -> io::Result<Exchange> {
     let Target { target, mode } = target;
     if mode.is_udp() {
         let connected = mode == Mode::Udp;
         let socket = datagram::open(target, connected)?;
         let request = format!("once {}", monotonic_ns());
-        return datagram::ask(&socket, target, connected, &request, PATIENCE);
+        return datagram::ask(&socket, target, connected, &request, patience);
     }
     let mut stream = TcpStream::connect(target)?;
     // Not in the benchmark, which would measure it.
     if mode != Mode::Request {
         check_peer(&stream, target)?;
     }
-    talk(&mut stream, mode)
+    talk(&mut stream, mode, patience)
 }
 
 /// `getpeername` must show the address that was connected to.
@@ -52,7 +52,7 @@ pub(super) fn check_peer(stream: &TcpStream, target: SocketAddr) -> io::Result<(
 }
 
 /// The exchange on a connected stream; afterwards it only needs to be dropped.
-pub(super) fn talk(stream: &mut TcpStream, mode: Mode) -> io::Result<Exchange> {
+pub(super) fn talk(stream: &mut TcpStream, mode: Mode, patience: Duration) -> io::Result<Exchange> {
     match mode {
         Mode::Udp | Mode::UdpSendto => Err(io::ErrorKind::Unsupported.into()),
         Mode::Ping => {
@@ -78,7 +78,7 @@ pub(super) fn talk(stream: &mut TcpStream, mode: Mode) -> io::Result<Exchange> {
             })
         }
         Mode::Http => {
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             stream.write_all(REQUEST)?;
             let mut answer = Vec::with_capacity(512);
             stream.read_to_end(&mut answer)?;

@@ -42,6 +42,8 @@ pub struct Outcome {
     /// Payload bytes of the clients.
     pub sent: u64,
     pub received: u64,
+    /// Number of connections by backend or `!error`, where they are only counted.
+    pub tally: BTreeMap<String, u64>,
 }
 
 impl Outcome {
@@ -107,8 +109,7 @@ impl Outcome {
                 .filter(|record| (from_ns..to_ns).contains(&record.start_ns))
                 .cloned()
                 .collect(),
-            sent: 0,
-            received: 0,
+            ..Self::default()
         }
     }
 }
@@ -159,6 +160,14 @@ impl Traffic {
         lock(&self.outcome).total()
     }
 
+    /// Connections by `name` that were started since.
+    #[must_use]
+    pub fn answered_since(&self, name: &str, from_ns: u64) -> usize {
+        let outcome = lock(&self.outcome);
+        let answers = outcome.records.iter().filter(|record| record.start_ns >= from_ns);
+        answers.filter(|record| record.outcome.as_deref().is_ok_and(|it| it == name)).count()
+    }
+
     /// A copy of what there is so far.
     #[must_use]
     pub fn peek(&self) -> Outcome {
@@ -207,6 +216,12 @@ fn read(stdout: ChildStdout, outcome: &Mutex<Outcome>) {
         let (Some(first), Some(second), third) = (words.next(), words.next(), words.next()) else {
             continue;
         };
+        if first == "=" {
+            if let (Ok(count), Some(word)) = (second.parse(), third) {
+                lock(outcome).tally.insert(word.to_owned(), count);
+            }
+            continue;
+        }
         if first == "#" {
             let mut outcome = lock(outcome);
             outcome.sent = second.parse().unwrap_or(0);

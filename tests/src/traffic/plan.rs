@@ -19,6 +19,12 @@ pub struct Plan {
     pub concurrency: NonZeroU32,
     /// Rest of each thread between two connections.
     pub pause: Duration,
+    /// Connections that each thread keeps open while it makes the next.
+    pub hold: u32,
+    /// A server that is silent for so long has failed.
+    pub patience: Duration,
+    /// Only count outcomes, where there are too many for a record of each.
+    pub tally: bool,
 }
 
 impl Plan {
@@ -26,7 +32,15 @@ impl Plan {
     #[must_use]
     pub fn to(target: impl Into<SocketAddr>, mode: Mode) -> Self {
         let target = target.into();
-        Self { target, mode, concurrency: NonZeroU32::MIN, pause: Duration::ZERO }
+        Self {
+            target,
+            mode,
+            concurrency: NonZeroU32::MIN,
+            pause: Duration::ZERO,
+            hold: 0,
+            patience: Duration::from_secs(10),
+            tally: false,
+        }
     }
 
     /// The client that does it: `count` connections, or on until its input closes.
@@ -37,7 +51,12 @@ impl Plan {
             .args(["--target", &self.target.to_string()])
             .args(["--mode", self.mode.as_str()])
             .args(["--concurrency", &self.concurrency.to_string()])
-            .args(["--pause-us", &self.pause.as_micros().to_string()]);
+            .args(["--pause-us", &self.pause.as_micros().to_string()])
+            .args(["--hold", &self.hold.to_string()])
+            .args(["--patience-ms", &self.patience.as_millis().to_string()]);
+        if self.tally {
+            command.arg("--tally");
+        }
         if let Some(count) = count {
             command.args(["--count", &count.to_string()]);
         }

@@ -15,20 +15,21 @@ use mesh_common::slot::Slot;
 use crate::node::Node;
 
 /// The maps that a `connect()` walks, opened by their pins.
-pub(super) struct PolicyMaps {
+pub struct PolicyMaps {
     frontends: HashMap<MapData, FrontendKey, Frontend>,
     services: Array<MapData, ServiceHead>,
     slots: Array<MapData, Slot>,
     backends: Array<MapData, Backend>,
 }
 
-fn open(node: &Node, name: &str) -> anyhow::Result<MapData> {
+pub(crate) fn open(node: &Node, name: &str) -> anyhow::Result<MapData> {
     let pin = node.map(name);
     MapData::from_pin(&pin).with_context(|| format!("opening {}", pin.display()))
 }
 
 impl PolicyMaps {
-    pub(super) fn open(node: &Node) -> anyhow::Result<Self> {
+    /// Opens the pins of a node.
+    pub fn open(node: &Node) -> anyhow::Result<Self> {
         Ok(Self {
             frontends: Map::HashMap(open(node, names::FRONTENDS)?).try_into()?,
             services: Map::Array(open(node, names::SERVICES)?).try_into()?,
@@ -38,7 +39,7 @@ impl PolicyMaps {
     }
 
     /// The share of each backend address among the connections to `vip`, as the slots say.
-    pub(super) fn shares(&self, vip: SocketAddrV4) -> anyhow::Result<BTreeMap<IpAddr, f64>> {
+    pub fn shares(&self, vip: SocketAddrV4) -> anyhow::Result<BTreeMap<IpAddr, f64>> {
         let key = FrontendKey::new(IpKey::from_v4(*vip.ip()), vip.port(), 6);
         let service = self.frontends.get(&key, 0).context("no frontend")?.service;
         let head = self.services.get(&service.index, 0)?;

@@ -1,0 +1,63 @@
+//! Packets that vanish, by nftables inside a namespace. The rules end with the namespace.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::netns::NetNs;
+use crate::require;
+
+/// From now on every packet that arrives for a TCP port vanishes.
+pub fn drop_port(netns: &NetNs, port: u16) -> anyhow::Result<()> {
+    let rules = format!(
+        "table ip fault {{ chain in {{ type filter hook prerouting priority -300; \
+         tcp dport {port} counter drop; }}; }}\n"
+    );
+    nft(netns, &["-f", "-"], &rules)?;
+    Ok(())
+}
+
+/// Lets packets through again.
+pub fn open(netns: &NetNs) -> anyhow::Result<()> {
+    nft(netns, &["delete", "table", "ip", "fault"], "")?;
+    Ok(())
+}
+
+/// Packets that have vanished since `drop_port`.
+pub fn dropped(netns: &NetNs) -> anyhow::Result<u64> {
+    let answer = nft(netns, &["-j", "list", "table", "ip", "fault"], "")?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    let packets = answer["nftables"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|entry| entry.pointer("/rule/expr")?.as_array()?.iter().find_map(packets_of));
+    packets.with_context(|| format!("no counter in {answer}"))
+}
+
+fn packets_of(expression: &Value) -> Option<u64> {
+    expression.pointer("/counter/packets")?.as_u64()
+}
+
+fn nft(netns: &NetNs, args: &[&str], script: &str) -> anyhow::Result<String> {
+    let program = require::program("nft", "nftables")?;
+    let output = netns.run(|| {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(script.as_bytes())?;
+        }
+        child.wait_with_output()
+    })??;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        bail!("nft {} in {}: {}\n{script}", args.join(" "), netns.name(), reason.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -14,6 +14,7 @@ pub mod control;
 pub mod demo;
 pub mod dnsmasq;
 pub mod farm;
+pub mod faults;
 pub mod firewall;
 pub mod foreign;
 pub mod guards;

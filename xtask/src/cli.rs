@@ -42,6 +42,12 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Break backends in every way and see what clients notice: the fault table (root)
+    Faults {
+        /// Passed on; `cargo xtask faults -- --help` builds it and lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Run every test: unit, golden, and on this kernel (root)
     Test,
     /// Check the invariants of ARCHITECTURE.md and the house style

@@ -38,6 +38,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo { args } => return release::demo(&workspace, &args),
         Task::Bench { args } => return release::bench(&workspace, &args),
         Task::Torture { args } => return release::torture(&workspace, &args),
+        Task::Faults { args } => return release::faults(&workspace, &args),
         Task::Test => return test::command(&workspace),
         Task::Tidy => tidy::run(&workspace)?,
         Task::Ci => return Ok(ci::command(&workspace)),

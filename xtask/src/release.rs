@@ -1,4 +1,4 @@
-//! `cargo xtask demo`, `bench` and `torture`: build what they run, then become it, so that
+//! `cargo xtask demo`, `bench`, `torture` and `faults`: build what they run, then become it, so that
 //! Ctrl-C and the exit code are the program's own.
 
 use std::ffi::OsString;
@@ -28,6 +28,11 @@ pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode
 /// `torture ARGS`.
 pub(crate) fn torture(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     launch(workspace, "mesh-torture", args)
+}
+
+/// `faults ARGS`.
+pub(crate) fn faults(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    launch(workspace, "mesh-faults", args)
 }
 
 fn launch(workspace: &Workspace, program: &str, args: &[OsString]) -> Result<ExitCode> {

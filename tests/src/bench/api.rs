@@ -135,6 +135,33 @@ pub(super) fn endpoint(
     object(name, wire::object::Spec::Endpoint(endpoint))
 }
 
+/// Breakers and limits of a service and of each of its endpoints, and outlier detection, none of
+/// which a service that works ever meets.
+pub(super) fn guards(service: &str) -> wire::Object {
+    let thresholds = wire::CircuitBreakerThresholds {
+        max_connections: Some(NEVER),
+        max_pending_connections: Some(NEVER),
+        max_failures: Some(1_000),
+        ..wire::CircuitBreakerThresholds::default()
+    };
+    let breaker = wire::CircuitBreaker {
+        max_connections: thresholds.max_connections,
+        max_pending_connections: thresholds.max_pending_connections,
+        max_failures: thresholds.max_failures,
+        per_endpoint: Some(thresholds),
+        ..wire::CircuitBreaker::default()
+    };
+    let config = wire::ServiceConfig {
+        circuit_breaker: Some(breaker),
+        outlier_detection: Some(wire::OutlierDetection::default()),
+        ..wire::ServiceConfig::default()
+    };
+    object(service, wire::object::Spec::ServiceConfig(config))
+}
+
+/// Connections at a time that no benchmark makes.
+const NEVER: u32 = 1_000_000;
+
 /// An object of the default namespace.
 pub(super) fn object(name: &str, spec: wire::object::Spec) -> wire::Object {
     let metadata = wire::Metadata {

@@ -32,7 +32,8 @@ impl Mesh {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let bed = Testbed::start_in(&netns, &name, &flags)?;
         let mut api = Api::connect(&netns)?;
-        let special = [Special::ECHO, Special::ONE, Special::MANY].map(Special::objects);
+        let special = [Special::ECHO, Special::ONE, Special::MANY, Special::GUARDED];
+        let special = special.map(Special::objects);
         let objects = world::objects(services).chain(special.into_iter().flatten());
         let revision = api.apply_all(objects)?;
         api.wait_node(&name, revision)?;

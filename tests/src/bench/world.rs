@@ -29,7 +29,7 @@ pub(super) fn backend(n: u32) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(u32::from(FIRST_BACKEND) + n), PORT)
 }
 
-/// A service beside the many: its own number of backends, or its own port.
+/// A service beside the many: its own number of backends, its own port, or guards.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Special {
     number: u32,
@@ -45,6 +45,9 @@ impl Special {
     /// A service with a thousand backends.
     pub(super) const MANY: Self = Self { number: 2, backends: 1_000, port: PORT };
 
+    /// Like the many, but with limits, breakers and outlier detection.
+    pub(super) const GUARDED: Self = Self { number: 3, backends: BACKENDS, port: PORT };
+
     pub(super) fn vip(self) -> SocketAddrV4 {
         vip(MOST + self.number)
     }
@@ -57,9 +60,10 @@ impl Special {
     pub(super) fn objects(self) -> impl Iterator<Item = Object> {
         let name = format!("special{}", self.number);
         let service = api::service(&name, self.vip(), self.port);
+        let guards = (self.number == Self::GUARDED.number).then(|| api::guards(&name));
         let endpoints = (0..self.backends)
             .map(move |n| api::endpoint(&name, &format!("{name}-{n}"), *self.backend(n).ip(), 1));
-        std::iter::once(service).chain(endpoints)
+        std::iter::once(service).chain(endpoints).chain(guards)
     }
 }
 

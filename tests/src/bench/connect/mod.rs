@@ -109,6 +109,7 @@ fn measure(variants: &mut [(Way, Variant)], size: &Size) -> anyhow::Result<Vec<(
         let ns = rounds::round(turns, round, size.per_turn)?;
         let direct = ns.first().copied().unwrap_or(1.0);
         for ((_, measured), ns) in measured.iter_mut().zip(ns) {
+            measured.ns.push(ns);
             measured.ratio.push(ns / direct);
         }
     }

@@ -14,6 +14,7 @@ const AIM_RATIO: f64 = 1.05;
 const AIM_HIT: f64 = 2.0;
 const AIM_MISS_NS: f64 = 30.0;
 const AIM_FLAT: f64 = 1.10;
+const AIM_GUARDED_NS: f64 = 100.0;
 
 /// Figures of all ways.
 struct Table(Vec<Line>);
@@ -22,6 +23,7 @@ struct Table(Vec<Line>);
 struct Line {
     way: Way,
     by_round: Vec<f64>,
+    ns_by_round: Vec<f64>,
     ratio: Figures,
     hook: Figures,
     others: Figures,
@@ -48,6 +50,13 @@ impl Table {
         self.get(way).map_or(0.0, |line| line.others.median())
     }
 
+    /// What one way takes more than another, in nanoseconds of connect+request+close, round by
+    /// round.
+    fn over(&self, way: &Way, base: &Way) -> Figures {
+        let rounds = |way| self.get(way).map_or(&[][..], |line| &line.ns_by_round);
+        Figures::new(rounds(way).iter().zip(rounds(base)).map(|(a, b)| a - b).collect())
+    }
+
     /// Median of one way's ratio divided by another's, round by round.
     fn quotient(&self, way: &Way, base: &Way) -> f64 {
         let rounds = |way| self.get(way).map_or(&[][..], |line| &line.by_round);
@@ -60,6 +69,7 @@ pub(super) fn tell(measured: &[(Way, Measured)], size: &Size, missing: &[Missing
     let line = |(way, measured): &(Way, Measured)| Line {
         way: way.clone(),
         by_round: measured.ratio.clone(),
+        ns_by_round: measured.ns.clone(),
         ratio: Figures::new(measured.ratio.clone()),
         hook: Figures::new(measured.hook_ns.clone()),
         others: Figures::new(measured.others_ns.clone()),
@@ -88,6 +98,7 @@ pub(super) fn tell(measured: &[(Way, Measured)], size: &Size, missing: &[Missing
             "hit_to_smallest": AIM_HIT,
             "miss_over_smallest_ns": AIM_MISS_NS,
             "flat": AIM_FLAT,
+            "guarded_over_unguarded_ns": AIM_GUARDED_NS,
         },
     });
     for Missing { name, reason } in missing {
@@ -181,6 +192,7 @@ fn compare(table: &Table, size: &Size) -> Value {
     ));
     json!({
         "flat": flat,
+        "guarded": guarded(table, &hit),
         "connect_request_close_hit": table.ratio(&hit),
         "connect_request_close_all": table.ratio(&Way::MeshAll),
         "connect_request_close_miss": table.ratio(&miss),
@@ -195,5 +207,34 @@ fn compare(table: &Table, size: &Size) -> Value {
         "hit_to_smallest": hit_times,
         "all_to_smallest": all_times,
         "miss_over_smallest_ns": miss_over,
+    })
+}
+
+/// Limits, breakers and outlier detection against none, everything else alike.
+fn guarded(table: &Table, hit: &Way) -> Value {
+    let whole = table.over(&Way::MeshGuarded, hit);
+    let noise = table.over(&Way::DirectAgain, &Way::Direct);
+    let hook = table.net(&Way::MeshGuarded) - table.net(hit);
+    let others = table.others(&Way::MeshGuarded) - table.others(hit);
+    ui::say(format!(
+        "guarded against not: connect+request+close {:+.0} ns (p10 {:+.0}, p90 {:+.0}; direct \
+         against itself {:+.0}, {:+.0}, {:+.0}); in the hook {hook:+.0} ns, in other programs \
+         {others:+.0} ns (aim: at most +{AIM_GUARDED_NS})",
+        whole.median(),
+        whole.percentile(10),
+        whole.percentile(90),
+        noise.median(),
+        noise.percentile(10),
+        noise.percentile(90),
+    ));
+    json!({
+        "connect_request_close_over_unguarded_ns": whole.median(),
+        "connect_request_close_over_unguarded_ns_p10": whole.percentile(10),
+        "connect_request_close_over_unguarded_ns_p90": whole.percentile(90),
+        "direct_again_over_direct_ns": noise.median(),
+        "direct_again_over_direct_ns_p10": noise.percentile(10),
+        "direct_again_over_direct_ns_p90": noise.percentile(90),
+        "hook_over_unguarded_ns": hook,
+        "other_programs_over_unguarded_ns": others,
     })
 }

@@ -28,6 +28,8 @@ pub(super) enum Way {
     MeshMiss(u32),
     /// A hit on a service with so many backends, among most services.
     MeshBackends(u32),
+    /// A hit on a service with limits, breakers and outlier detection, among most services.
+    MeshGuarded,
     Peer(String),
 }
 
@@ -44,6 +46,7 @@ impl fmt::Display for Way {
             Self::MeshAll => f.write_str("mesh, hits on all services"),
             Self::MeshMiss(services) => write!(f, "mesh, {services} services, miss"),
             Self::MeshBackends(backends) => write!(f, "mesh, service of {backends}, hit"),
+            Self::MeshGuarded => f.write_str("mesh, guarded service, hit"),
             Self::Peer(name) => f.write_str(name),
         }
     }
@@ -52,7 +55,9 @@ impl fmt::Display for Way {
 /// What is measured of a way: a figure for each round.
 #[derive(Clone, Default)]
 pub(super) struct Measured {
-    /// Connect+request+close as a ratio to direct.
+    /// Nanoseconds of connect+request+close.
+    pub(super) ns: Vec<f64>,
+    /// The same as a ratio to direct.
     pub(super) ratio: Vec<f64>,
     /// Nanoseconds of a run inside the connect4 hook.
     pub(super) hook_ns: Vec<f64>,
@@ -119,10 +124,11 @@ pub(super) fn mesh(mesh: &Mesh, outside: &Place, most: u32) -> anyhow::Result<Ve
     ];
     if services == most {
         ways.push(way(Way::MeshAll, hit(services))?);
+        let walk = |special: Special| Walk { first: special.vip(), addresses: ONE };
         for special in [Special::ONE, Special::MANY] {
-            let walk = Walk { first: special.vip(), addresses: ONE };
-            ways.push(way(Way::MeshBackends(special.backends), walk)?);
+            ways.push(way(Way::MeshBackends(special.backends), walk(special))?);
         }
+        ways.push(way(Way::MeshGuarded, walk(Special::GUARDED))?);
     }
     Ok(ways)
 }

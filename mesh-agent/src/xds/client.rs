@@ -134,6 +134,8 @@ impl Client {
         });
         let mut batch = Batch::default();
         let mut began = None;
+        // Whether this stream has said anything about health.
+        let mut answered = false;
         let mut recoveries = self.worker.recoveries();
         loop {
             let response = tokio::select! {
@@ -152,7 +154,8 @@ impl Client {
                 }
             };
             if push.type_url == resource::HEALTH {
-                self.health(push, &sender).await?;
+                let first = !std::mem::replace(&mut answered, true);
+                self.health(push, first, &sender).await?;
                 continue;
             }
             began.get_or_insert(arrived);
@@ -169,10 +172,14 @@ impl Client {
     async fn health(
         &mut self,
         push: Push,
+        first: bool,
         sender: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Result<(), StreamError> {
         let mut pushed = health::read(push);
-        let changes = std::mem::take(&mut pushed.changes);
+        // The control plane sends what differs from what it said before the line broke. The world
+        // may differ more: meanwhile the node went by its own checks.
+        let mut changes = if first { health::said(&self.machine) } else { Vec::new() };
+        changes.append(&mut pushed.changes);
         tracing::debug!(changes = changes.len(), "health");
         self.worker.health(changes).await.map_err(|_gone| StreamError::Worker)?;
         let answer = pushed.answer(&mut self.machine);

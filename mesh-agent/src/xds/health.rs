@@ -2,6 +2,7 @@
 //! no revision, and is applied at once, also while a push of the configuration is being collected.
 
 use mesh_api::model::{Health, ObjectName};
+use mesh_api::resource::{HEALTH, encode};
 use mesh_api::wire::{EndpointHealth, HealthStatus};
 use mesh_xds::ads::DeltaDiscoveryRequest;
 use mesh_xds::client::{DeltaClient, Push, Received};
@@ -54,6 +55,25 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Change, HealthError> {
     Ok(Change::Health(parsed, health))
 }
 
+/// Everything that the control plane has said and not taken back: what the next stream claims.
+/// While it was away, the node may have gone by its own checks.
+#[must_use]
+pub fn said(client: &DeltaClient) -> Vec<Change> {
+    let versions = [Health::Healthy, Health::Unhealthy].map(|health| {
+        let status = match health {
+            Health::Healthy => HealthStatus::Healthy,
+            Health::Unhealthy => HealthStatus::Unhealthy,
+        };
+        (encode(&EndpointHealth { status: status.into() }).1, health)
+    });
+    let known = client.known().filter(|(type_url, ..)| *type_url == HEALTH);
+    let said = known.filter_map(|(_, name, version)| {
+        let (_, health) = versions.iter().find(|(of, _)| of == version)?;
+        Some(Change::Health(name.parse().ok()?, Some(*health)))
+    });
+    said.collect()
+}
+
 /// Reads a response.
 #[must_use]
 pub fn read(push: Push) -> Pushed {
@@ -91,7 +111,7 @@ impl Pushed {
 
 #[cfg(test)]
 mod tests {
-    use mesh_api::resource::{HEALTH, version_of};
+    use mesh_api::resource::version_of;
     use mesh_xds::ads::{Any, DeltaDiscoveryResponse, Resource};
 
     use super::*;
@@ -147,5 +167,10 @@ mod tests {
         let mut claimed: Vec<String> = again.initial_resource_versions.into_keys().collect();
         claimed.sort();
         assert_eq!(claimed, ["shop/down", "shop/up"]);
+        let said = [
+            Change::Health(name("shop/down"), Some(Health::Unhealthy)),
+            Change::Health(name("shop/up"), Some(Health::Healthy)),
+        ];
+        assert_eq!(super::said(&client), said);
     }
 }

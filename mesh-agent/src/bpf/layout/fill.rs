@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::mem::offset_of;
 use std::path::Path;
 
 use aya::Pod;
@@ -16,14 +15,12 @@ use mesh_common::names;
 use mesh_common::policy::Policy;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
-use mesh_common::state::{BackendState, ServiceState};
 
 use super::{LayoutError, Sizes};
-use crate::bpf::mapped::{Access, Mapped};
 use crate::bpf::pinned::{Pinned, boot, bytes};
 use crate::ledger::{Count, Last, Sources};
 
-fn failed(map: &'static str) -> impl Fn(io::Error) -> LayoutError {
+pub(super) fn failed(map: &'static str) -> impl Fn(io::Error) -> LayoutError {
     move |source| LayoutError::Fill { map, source }
 }
 
@@ -89,12 +86,6 @@ impl Owned for ServiceHead {
     }
 }
 
-impl Owned for Policy {
-    fn service(&self, index: u32) -> ServiceIndex {
-        ServiceIndex { index }
-    }
-}
-
 impl Owned for Slot {
     fn service(&self, _index: u32) -> ServiceIndex {
         self.service
@@ -108,7 +99,7 @@ impl Owned for Backend {
 }
 
 /// Visits the entries of a map; none where there is no such map.
-fn each<K: Pod, V: Pod>(
+pub(super) fn each<K: Pod, V: Pod>(
     directory: &Path,
     map: &'static str,
     mut with: impl FnMut(K, V),
@@ -133,17 +124,52 @@ fn is_zero<V: Pod>(value: &V) -> bool {
 /// Copies a map from one directory to another.
 type Copy = fn(&Path, &Path, &'static str, &Canaries) -> Result<(), LayoutError>;
 
+/// Without limits: the loads start from zero, and below that when connections end that began in
+/// the old maps. `absorb` brings both.
+fn policies(
+    old: &Path,
+    new: &Path,
+    map: &'static str,
+    _canaries: &Canaries,
+) -> Result<(), LayoutError> {
+    let mut entries: Vec<(u32, Policy)> = Vec::new();
+    each(old, map, |index: u32, value: Policy| {
+        if !is_zero(&value) {
+            entries.push((index, without_limits(value)));
+        }
+    })?;
+    write(new, map, &entries)
+}
+
+/// Indices beyond what users have are the canary's, which has no guards.
+fn guards<V: State>(
+    old: &Path,
+    new: &Path,
+    map: &'static str,
+    _canaries: &Canaries,
+) -> Result<(), LayoutError> {
+    let mut entries: Vec<(u32, V)> = Vec::new();
+    each(old, map, |index: u32, value: V| {
+        let state = value.state();
+        if !is_zero(&state) {
+            entries.push((index, state));
+        }
+    })?;
+    write(new, map, &entries)
+}
+
+fn write<K: Pod, V: Pod>(
+    new: &Path,
+    map: &'static str,
+    entries: &[(K, V)],
+) -> Result<(), LayoutError> {
+    let new: Pinned<K, V> = Pinned::open(&new.join(map)).map_err(failed(map))?;
+    new.update(entries).map_err(|(_, source)| failed(map)(source))
+}
+
 /// Copies the entries of every replaced map. What clients use to come back to their backend goes
 /// last, because it changes until the programs have gone over.
 pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<(), LayoutError> {
-    fn write<K: Pod, V: Pod>(
-        new: &Path,
-        map: &'static str,
-        entries: &[(K, V)],
-    ) -> Result<(), LayoutError> {
-        let new: Pinned<K, V> = Pinned::open(&new.join(map)).map_err(failed(map))?;
-        new.update(entries).map_err(|(_, source)| failed(map)(source))
-    }
     fn array<V: Owned>(
         old: &Path,
         new: &Path,
@@ -182,22 +208,6 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
             other => other,
         }
     }
-    // Indices beyond what users have are the canary's, which has no guards.
-    fn guards<V: State>(
-        old: &Path,
-        new: &Path,
-        map: &'static str,
-        _canaries: &Canaries,
-    ) -> Result<(), LayoutError> {
-        let mut entries: Vec<(u32, V)> = Vec::new();
-        each(old, map, |index: u32, value: V| {
-            let state = value.state();
-            if !is_zero(&state) {
-                entries.push((index, state));
-            }
-        })?;
-        write(new, map, &entries)
-    }
     fn frontends(
         old: &Path,
         new: &Path,
@@ -214,7 +224,7 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
     }
     let own = canaries(old)?;
     let copies: [(&str, Copy); 10] = [
-        (names::POLICIES, array::<Policy>),
+        (names::POLICIES, policies),
         (names::BACKEND_GUARDS, guards::<BackendGuard>),
         (names::SERVICE_GUARDS, guards::<ServiceGuard>),
         (names::BACKENDS, array::<Backend>),
@@ -233,58 +243,6 @@ pub(in crate::bpf) fn fill(replaced: &[&str], old: &Path, new: &Path) -> Result<
     Ok(())
 }
 
-/// Adds what the programs kept in the old maps to what they keep in the new ones. Each number is
-/// taken away as it is added, so an agent that dies meanwhile adds none twice.
-pub(super) fn absorb(old: &Path, new: &Path) -> Result<(), LayoutError> {
-    fn add<T: Pod>(
-        old: &Path,
-        new: &Path,
-        map: &'static str,
-        words: &[usize],
-    ) -> Result<(), LayoutError> {
-        let path = old.join(map);
-        if !is_there(&path).map_err(failed(map))?
-            || same(&path, &new.join(map)).map_err(failed(map))?
-        {
-            return Ok(());
-        }
-        let old: Mapped<T> = Mapped::open(&path, Access::Write).map_err(failed(map))?;
-        let new: Mapped<T> = Mapped::open(&new.join(map), Access::Write).map_err(failed(map))?;
-        for index in 0..old.entries().min(new.entries()) {
-            for word in words {
-                let number = old.take(index, *word);
-                if number != 0 {
-                    new.add(index, *word, number);
-                }
-            }
-        }
-        Ok(())
-    }
-    add::<BackendState>(old, new, names::BACKEND_STATE, &[0])?;
-    add::<ServiceState>(old, new, names::SERVICE_STATE, &[0])?;
-    add::<BackendGuard>(old, new, names::BACKEND_GUARDS, &BACKEND_NUMBERS)?;
-    add::<ServiceGuard>(old, new, names::SERVICE_GUARDS, &SERVICE_NUMBERS)
-}
-
-/// Whether an earlier agent had the map.
-fn is_there(path: &Path) -> io::Result<bool> {
-    Ok(crate::bpf::pinned::info(path)?.is_some())
-}
-
-/// The words of guards that are numbers, by their place: loads and counts. They are added up when
-/// no program uses the old map any more. The others say in which state a breaker or an ejection is,
-/// and how many backends are ejected; they are copied before programs go over, and what changes in
-/// the moment until then is learned anew.
-const SERVICE_NUMBERS: [usize; 5] = [
-    offset_of!(ServiceGuard, load) / 8,
-    offset_of!(ServiceGuard, refused_open) / 8,
-    offset_of!(ServiceGuard, refused_connections) / 8,
-    offset_of!(ServiceGuard, refused_pending) / 8,
-    offset_of!(ServiceGuard, refused_backends) / 8,
-];
-const BACKEND_NUMBERS: [usize; 2] =
-    [offset_of!(BackendGuard, load) / 8, offset_of!(BackendGuard, skipped) / 8];
-
 /// A guard without its numbers.
 trait State: Pod {
     fn state(&self) -> Self;
@@ -302,12 +260,13 @@ impl State for BackendGuard {
     }
 }
 
-/// Whether two pins are of one map.
-fn same(one: &Path, other: &Path) -> io::Result<bool> {
-    use crate::bpf::pinned::info;
-
-    let (one, other) = (info(one)?, info(other)?);
-    Ok(one.map(|info| info.id) == other.map(|info| info.id))
+/// A policy that lets any number of connections be.
+pub(super) const fn without_limits(mut policy: Policy) -> Policy {
+    policy.service.max_connections = 0;
+    policy.service.max_pending = 0;
+    policy.backend.max_connections = 0;
+    policy.backend.max_pending = 0;
+    policy
 }
 
 /// Which maps a directory has, and what they have counted.

@@ -14,6 +14,7 @@
 //! Dots are not allowed in names on a bpffs, and exchanging two names would leave a state that
 //! cannot be told from another, so there are two renames.
 
+mod absorb;
 pub(super) mod dirs;
 mod fill;
 mod plan;
@@ -86,7 +87,7 @@ pub fn finish(pin_path: &Path) -> Result<Option<(Sources, Last)>, LoadError> {
     }
     let old = pin_path.join(names::MAPS_OLD);
     super::grace().map_err(LayoutError::Grace)?;
-    fill::absorb(&old, &pin_path.join(names::MAPS_DIR))?;
+    absorb::absorb(&old, &pin_path.join(names::MAPS_DIR))?;
     Ok(Some(fill::last(&old)?))
 }
 

@@ -288,8 +288,9 @@ impl Maps {
         self.reconciler.set_ejected(ejected);
     }
 
-    /// Writes what has become due by itself: shares that grow with time, and ejections. Returns
-    /// whether there was anything to write.
+    /// Writes what has become due without an update: health, ejections, and shares that grow with
+    /// time. Returns whether there was anything to write. Before the first update there is not: the
+    /// maps may hold more than the world.
     fn refresh(&mut self) -> bool {
         // What could not be written comes with the next attempt.
         if self.failed.is_some() || !self.reconciler.is_installed() || !self.reconciler.is_due() {
@@ -339,30 +340,11 @@ impl Maps {
         }
     }
 
-    /// Applies what belongs to no revision.
+    /// Applies what belongs to no revision. Until the first update, and where one is to be tried
+    /// again, it goes with that.
     fn health(&mut self, changes: Vec<Change>) {
         self.reconciler.change(changes);
-        // Until the first update, the maps may hold more than the world; and where an update is to
-        // be tried again, this goes with it.
-        if self.failed.is_some() || !self.reconciler.is_installed() {
-            return;
-        }
-        let held = match self.reconciler.maps().held() {
-            Ok(held) => held,
-            Err(error) => {
-                self.failures += 1;
-                tracing::error!(%error, "cannot read the maps; health waits for the next update");
-                return;
-            }
-        };
-        match self.install(held) {
-            Ok(report) => tracing::debug!(writes = report.writes, "health is live"),
-            Err(error) => {
-                self.failures += 1;
-                self.failed = Some(held);
-                tracing::error!(%error, "cannot write the maps; trying again");
-            }
-        }
+        self.refresh();
     }
 
     /// Installs the world. Where something does not fit, what is no longer used is freed first.

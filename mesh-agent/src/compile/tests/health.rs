@@ -2,6 +2,8 @@
 
 use mesh_api::model::{Breaker, CircuitBreaker, Health, OutlierDetection, Thresholds, Timeouts};
 
+use mesh_common::policy::OutlierPolicy;
+
 use super::*;
 use crate::testing::health_check;
 
@@ -218,7 +220,7 @@ fn guards_are_for_tcp() {
     assert_eq!((backend.max_connections, backend.max_failures, backend.trials), (0, 5, 2));
     assert_eq!((backend.window_ms, backend.reset_ms), (10_000, 3_000));
     assert_eq!((timeouts.connect_ms, timeouts.idle_ms), (2_000, 60_000));
-    assert_eq!(outlier, mesh_common::policy::OutlierPolicy::default());
+    assert_eq!(outlier, OutlierPolicy::default());
     let flags = tcp.head.flags;
     assert!(flags.contains(ServiceFlags::GUARDED) && flags.contains(ServiceFlags::TIMED));
 

@@ -2,6 +2,8 @@
 //! and, while the control plane is away, the change itself. Otherwise the control plane decides,
 //! who hears others as well, and its word comes back like any other change.
 
+use std::time::Duration;
+
 use mesh_api::model::{Health, ObjectName};
 use mesh_health::checker::{Event, Handle, Transition};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -9,6 +11,12 @@ use tokio::sync::watch;
 
 use crate::worker::Worker;
 use crate::xds::client::Line;
+
+/// Most changes that are taken up at once.
+const BATCH: usize = 1_024;
+/// Least time between two changes of the maps: of all endpoints that a fresh agent knows nothing
+/// about, something is decided within one interval.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What it needs.
 #[derive(Debug)]
@@ -30,12 +38,20 @@ impl Prober {
     pub async fn run(mut self) -> String {
         let mut connected = self.line.borrow_and_update().connected;
         let mut lines = true;
+        let mut batch = Vec::new();
         loop {
             tokio::select! {
-                event = self.events.recv() => match event {
-                    Some(event) => self.take(event, connected),
-                    None => return "the health checks have ended".to_owned(),
-                },
+                count = self.events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return "the health checks have ended".to_owned();
+                    }
+                    self.changed.send_modify(|count| *count += 1);
+                    let found = batch.drain(..).filter_map(decided).collect();
+                    if !connected {
+                        self.apply(found);
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
                 changed = self.line.changed(), if lines => {
                     lines = changed.is_ok();
                     let now = self.line.borrow_and_update().connected;
@@ -49,30 +65,33 @@ impl Prober {
         }
     }
 
-    fn take(&self, event: Event, connected: bool) {
-        self.changed.send_modify(|count| *count += 1);
-        let Event::Changed(transition) = event else { return };
-        log(&transition);
-        if !connected {
-            self.worker.found(vec![(transition.endpoint, transition.to)]);
+    fn apply(&self, found: Vec<(ObjectName, Health)>) {
+        if !found.is_empty() {
+            self.worker.found(found);
         }
     }
 
     async fn apply_all(&self) {
         let all = self.handle.statuses().await.into_iter();
-        let decided: Vec<(ObjectName, Health)> =
-            all.filter_map(|(name, status)| Some((name, status.health?))).collect();
-        if !decided.is_empty() {
-            self.worker.found(decided);
-        }
+        self.apply(all.filter_map(|(name, status)| Some((name, status.health?))).collect());
     }
+}
+
+fn decided(event: Event) -> Option<(ObjectName, Health)> {
+    let Event::Changed(transition) = event else { return None };
+    log(&transition);
+    Some((transition.endpoint, transition.to))
 }
 
 fn log(transition: &Transition) {
     let Transition { endpoint, address, from, to, reason, latency } = transition;
     let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+    // The usual beginning.
+    let quiet = from.is_none() && *to == Health::Healthy;
     let (from, to) = (from.map_or("unknown", name), name(*to));
-    if reason.is_empty() {
+    if quiet {
+        tracing::debug!(%endpoint, %address, from, to, latency_us, "health has changed");
+    } else if reason.is_empty() {
         tracing::info!(%endpoint, %address, from, to, latency_us, "health has changed");
     } else {
         tracing::warn!(%endpoint, %address, from, to, reason, latency_us, "health has changed");

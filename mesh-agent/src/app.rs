@@ -23,6 +23,7 @@ use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
 use crate::events::ring;
 use crate::guard;
+use crate::guard::report::Reports;
 use crate::health::feed::Feed;
 use crate::health::prober::Prober;
 use crate::health::report::{Guards, ReportTo, Reporter};
@@ -68,22 +69,18 @@ pub async fn run(args: RunArgs) -> Result<()> {
 
     let (lists, removed) = mpsc::channel();
     let (ended, ended_watch) = watch::channel(sockets::Totals::default());
-    let (guards, guard_inboxes) = guard::follower::Guards::new();
+    let (guards, inboxes) = guard::follower::Guards::new();
     let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch, guards.clone())?;
     let (worker, inbox) = Worker::new();
     let checks = health::checks(keep_out(&args.pin_path), random01);
     let feed = Feed::new(checks.handle.clone());
-    let ejecting = worker.clone();
-    let eject = move |ejected| ejecting.eject(ejected);
-    let (watch_guards, repair, guard_reports) =
-        guard::open((&args.pin_path, &cgroup), guard_inboxes, eject)?;
     let pin_path = args.pin_path.clone();
     let maps = move || inbox.work(reconciler, enrol_maps, upkeep, feed, pin_path);
     let pin_path = args.pin_path.clone();
     let follow = move || sockets::follower::run(&pin_path, &removed, &ended);
     // In the order in which one ends when the one before has.
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
-    threads.extend([start("guards", watch_guards)?, start("repair", repair)?]);
+    let guards_watch = watch_guards((&args.pin_path, &cgroup), inboxes, &worker, &mut threads)?;
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
@@ -91,12 +88,11 @@ pub async fn run(args: RunArgs) -> Result<()> {
         line: line_watch.clone(),
         inventory: enrolled.inventory.clone(),
     };
-    let source = checks.source();
     let to = ReportTo {
         endpoint: endpoint.clone(),
         node: node.clone(),
         line: line_watch.clone(),
-        guards: guard_reports,
+        guards: guards_watch,
     };
     let workloads = workload::http::router(workload::http::Context {
         node: node.clone(),
@@ -111,7 +107,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         pin_path: args.pin_path.clone(),
         cgroup: cgroup.clone(),
         worker: worker.clone(),
-        health: source,
+        health: checks.source(),
         guards: guards.clone(),
         trust: trust_watch,
         line: line_watch,
@@ -168,11 +164,25 @@ async fn end(
     Ok(())
 }
 
+/// Starts the threads that watch and repair guards. Returns what the control plane is to be told.
+fn watch_guards(
+    places: (&Path, &Path),
+    inboxes: guard::follower::Inboxes,
+    worker: &Worker,
+    threads: &mut Vec<Thread>,
+) -> Result<watch::Receiver<Arc<Reports>>> {
+    let worker = worker.clone();
+    let eject = move |ejected| worker.eject(ejected);
+    let (follow, repair, reports) = guard::open(places, inboxes, eject)?;
+    threads.extend([start("guards", follow)?, start("repair", repair)?]);
+    Ok(reports)
+}
+
+/// A thread, and its name.
+type Thread = (&'static str, JoinHandle<()>);
+
 /// Starts a thread.
-fn start(
-    name: &'static str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<(&'static str, JoinHandle<()>)> {
+fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     Ok((name, thread.with_context(|| format!("cannot start the thread {name}"))?))
 }

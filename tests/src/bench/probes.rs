@@ -142,8 +142,9 @@ fn measure(node: &Node, size: &Size) -> anyhow::Result<While> {
     let before = node.metrics()?;
     let (ticks, began) = (cpu_ticks(pid)?, Instant::now());
     std::thread::sleep(Duration::from_secs(size.seconds.into()));
-    let (ticks, seconds) = (cpu_ticks(pid)? - ticks, began.elapsed().as_secs_f64());
+    // Each time right after the answer, so that the time between is that between the answers.
     let after = node.metrics()?;
+    let (ticks, seconds) = (cpu_ticks(pid)? - ticks, began.elapsed().as_secs_f64());
     let grown =
         |name: &str, labels: &[(&str, &str)]| after.sum(name, labels) - before.sum(name, labels);
     let good = grown(PROBES, &[("result", "success")]);

@@ -10,12 +10,13 @@ use anyhow::{Context as _, bail};
 use super::keeper::Keeper;
 use super::report::Report;
 use super::{MEMBERS, Scenario};
-use crate::farm::Farm;
+use crate::farm::{Farm, HEALTH};
 use crate::guards::Guards;
 use crate::load::{Mode, monotonic_ns};
 use crate::tap::Tap;
 use crate::testbed::VIP;
 use crate::traffic::{Outcome, Plan, Traffic};
+use crate::wait::eventually;
 
 const CLIENTS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
 /// Longest wait for anything; what it takes is measured, not demanded.
@@ -46,6 +47,9 @@ fn act(scenario: Scenario, connections: u64) -> anyhow::Result<Report> {
     let mut farm = Farm::start("faults", MEMBERS, Mode::Http)?;
     farm.apply_checked(&scenario.keeper.config())?;
     let guards = farm.guards()?;
+    if scenario.keeper == Keeper::Health {
+        settle(&farm, &guards)?;
+    }
     let victims = usize::from(scenario.victims);
     let (ips, names): (Vec<_>, Vec<_>) =
         farm.members.iter().take(victims).map(|it| (it.ip, it.name.clone())).unzip();
@@ -77,6 +81,20 @@ fn act(scenario: Scenario, connections: u64) -> anyhow::Result<Report> {
     guards.wait_empty(&farm.ips())?;
     let times = Times { broken_ns, windows, mended_ns };
     Report::new(scenario, &times, &outcome, &names, &mut taps)
+}
+
+/// Lets one member turn unhealthy and healthy again: a control plane says nothing about health in
+/// its first seconds, which are not to be measured.
+fn settle(farm: &Farm, guards: &Guards) -> anyhow::Result<()> {
+    let member = farm.members.first().context("a farm without members")?;
+    for (status, share) in [(503, false), (200, true)] {
+        member.tell(&format!("status {HEALTH} {status}"))?;
+        eventually(|| match guards.shares() {
+            Ok(shares) if shares.contains_key(&member.ip.into()) == share => Ok(()),
+            other => Err(format!("after status {status}: {other:?}")),
+        })?;
+    }
+    Ok(())
 }
 
 /// Waits until each of them has answered some connections that were started since.

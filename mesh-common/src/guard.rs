@@ -36,8 +36,12 @@ pub struct BackendGuard {
     pub breaker: u64,
     /// See [`crate::logic::outlier`].
     pub outlier: u64,
-    /// Times a connection went to another backend instead.
+    /// Times it was asked for a place and had none.
     pub skipped: u64,
+    /// Connections that got established.
+    pub good: u64,
+    /// Connections that failed, by [`crate::logic::stage::failure`].
+    pub bad: u64,
 }
 
 /// Record of the `events` ring buffer: a breaker or an ejection changed. Told from an

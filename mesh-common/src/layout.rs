@@ -108,8 +108,8 @@ layout!(ServiceGuard, size 64, align 8, {
     load: 0 + 8, breaker: 8 + 8, ejected: 16 + 8, refused_open: 24 + 8,
     refused_connections: 32 + 8, refused_pending: 40 + 8, refused_backends: 48 + 8, pad: 56 + 8,
 });
-layout!(BackendGuard, size 32, align 8, {
-    load: 0 + 8, breaker: 8 + 8, outlier: 16 + 8, skipped: 24 + 8,
+layout!(BackendGuard, size 48, align 8, {
+    load: 0 + 8, breaker: 8 + 8, outlier: 16 + 8, skipped: 24 + 8, good: 32 + 8, bad: 40 + 8,
 });
 layout!(Transition, size 40, align 8, {
     kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,

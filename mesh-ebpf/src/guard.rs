@@ -256,8 +256,14 @@ pub(crate) fn tell(
         settle(&mut guard.breaker, &limits, flags.trial(), outcome, whose);
     }
     match outcome {
-        Some(Outcome::Good) => succeeded(&mut guard.outlier),
-        Some(Outcome::Bad) => failed(&mut guard.outlier, policy, whose),
+        Some(Outcome::Good) => {
+            ctx::add(&mut guard.good, 1);
+            succeeded(&mut guard.outlier);
+        }
+        Some(Outcome::Bad) => {
+            ctx::add(&mut guard.bad, 1);
+            failed(&mut guard.outlier, policy, whose);
+        }
         Some(Outcome::Unknown) | None => {}
     }
 }

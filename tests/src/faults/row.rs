@@ -173,3 +173,31 @@ impl Window {
         first.into_iter().max().unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::traffic::Record;
+
+    fn started(flow: u32, start_ns: u64) -> Record {
+        let outcome = Ok(Arc::from("b0"));
+        Record { start_ns, duration_ns: 1, outcome, flow, target: 0 }
+    }
+
+    #[test]
+    fn nothing_counts_until_every_client_has_begun_another_connection() {
+        let window = Window { from_ns: 100, to_ns: 1_000 };
+        let mut records: Vec<_> = (0..CLIENTS.get()).map(|flow| started(flow, 50)).collect();
+        let settled = |records: &[Record]| {
+            let outcome = Outcome { records: records.to_vec(), ..Outcome::default() };
+            window.settled_ns(&outcome)
+        };
+        assert_eq!(settled(&records), u64::MAX);
+        records.extend((1..CLIENTS.get()).map(|flow| started(flow, 100 + u64::from(flow))));
+        assert_eq!(settled(&records), u64::MAX, "the first client may still be at it");
+        records.extend([started(0, 400), started(0, 500), started(3, 600)]);
+        assert_eq!(settled(&records), 400);
+    }
+}

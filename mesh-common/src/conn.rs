@@ -2,6 +2,7 @@
 
 use crate::addr::IpKey;
 use crate::backend::BackendIndex;
+use crate::logic::breaker::Ticket;
 use crate::service::ServiceIndex;
 
 /// Value of the `conns` table and, where that has no room, of the `conns_overflow` socket
@@ -91,9 +92,9 @@ impl ConnFlags {
     /// The loads of the service and of the backend include this connection, and its outcome is
     /// told to breakers and outlier detection.
     pub const GUARDED: Self = Self { bits: 2 };
-    /// It is a trial of the backend's breaker, in the round of the bits from 8 on.
+    /// It is a trial of the backend's breaker. The bits from 8 on are the breaker's round.
     pub const TRIAL: Self = Self { bits: 4 };
-    /// It is a trial of the service's breaker, in the round of the bits from 12 on.
+    /// It is a trial of the service's breaker. The bits from 12 on are the breaker's round.
     pub const SERVICE_TRIAL: Self = Self { bits: 8 };
     /// The service has timeouts: the socket was told.
     pub const TIMED: Self = Self { bits: 16 };
@@ -111,48 +112,44 @@ impl ConnFlags {
         Self { bits: self.bits | others.bits }
     }
 
-    /// As a trial of the backend's breaker in a round, if it is one.
+    /// With what the backend's breaker gave the connection.
     #[must_use]
     #[inline(always)]
-    pub const fn with_trial(self, round: Option<u64>) -> Self {
-        self.with(round, Self::TRIAL, Self::ROUND_AT)
+    pub const fn with_ticket(self, ticket: Ticket) -> Self {
+        self.with(ticket, Self::TRIAL, Self::ROUND_AT)
     }
 
-    /// As a trial of the service's breaker in a round, if it is one.
+    /// With what the service's breaker gave the connection.
     #[must_use]
     #[inline(always)]
-    pub const fn with_service_trial(self, round: Option<u64>) -> Self {
-        self.with(round, Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
+    pub const fn with_service_ticket(self, ticket: Ticket) -> Self {
+        self.with(ticket, Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
     }
 
-    /// The round of the backend's breaker that it is a trial of.
+    /// What the backend's breaker gave the connection.
     #[must_use]
     #[inline(always)]
-    pub const fn trial(self) -> Option<u64> {
-        self.round(Self::TRIAL, Self::ROUND_AT)
+    pub const fn ticket(self) -> Ticket {
+        self.of(Self::TRIAL, Self::ROUND_AT)
     }
 
-    /// The round of the service's breaker that it is a trial of.
+    /// What the service's breaker gave the connection.
     #[must_use]
     #[inline(always)]
-    pub const fn service_trial(self) -> Option<u64> {
-        self.round(Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
+    pub const fn service_ticket(self) -> Ticket {
+        self.of(Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
     }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a round has 4 bits")]
-    const fn with(self, round: Option<u64>, flag: Self, at: u32) -> Self {
-        match round {
-            Some(round) => {
-                Self { bits: self.bits | flag.bits | (round as u16 & Self::ROUND) << at }
-            }
-            None => self,
-        }
+    const fn with(self, ticket: Ticket, flag: Self, at: u32) -> Self {
+        let trial = if ticket.trial { flag.bits } else { 0 };
+        Self { bits: self.bits | trial | (ticket.round as u16 & Self::ROUND) << at }
     }
 
     #[inline(always)]
-    const fn round(self, flag: Self, at: u32) -> Option<u64> {
-        if self.contains(flag) { Some((self.bits >> at & Self::ROUND) as u64) } else { None }
+    const fn of(self, flag: Self, at: u32) -> Ticket {
+        Ticket { round: (self.bits >> at & Self::ROUND) as u64, trial: self.contains(flag) }
     }
 
     /// Whether all bits of `flags` are set.
@@ -181,15 +178,17 @@ mod tests {
     proptest! {
         #[test]
         fn rounds_and_flags_keep_apart(
-            trial in prop::option::of(0..16u64),
-            service in prop::option::of(0..16u64),
+            (round, trial) in (0..16u64, any::<bool>()),
+            (service_round, service_trial) in (0..16u64, any::<bool>()),
             others in 0..4u16,
         ) {
-            let flags = ConnFlags { bits: others }.with_trial(trial).with_service_trial(service);
-            prop_assert_eq!((flags.trial(), flags.service_trial()), (trial, service));
+            let ticket = Ticket { round, trial };
+            let service = Ticket { round: service_round, trial: service_trial };
+            let flags = ConnFlags { bits: others }.with_ticket(ticket).with_service_ticket(service);
+            prop_assert_eq!((flags.ticket(), flags.service_ticket()), (ticket, service));
             prop_assert_eq!(flags.bits & 3, others);
             let flags = flags.and(ConnFlags::ABANDONED).and(ConnFlags::TIMED);
-            prop_assert_eq!((flags.trial(), flags.service_trial()), (trial, service));
+            prop_assert_eq!((flags.ticket(), flags.service_ticket()), (ticket, service));
         }
     }
 }

@@ -40,20 +40,10 @@ pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
         },
     };
     if proto == UDP {
-        forget(ctx);
+        // A datagram socket that connects elsewhere leaves the service that it was connected to.
+        release::forget(ctx.owner(), ctx.cookie());
     }
     verdict
-}
-
-/// A datagram socket that connects elsewhere leaves the service that it was connected to.
-#[inline(always)]
-fn forget<const V6: bool>(ctx: &SockAddr<V6>) {
-    let cookie = ctx.cookie();
-    if let Some(record) = records::find(ctx.owner(), cookie)
-        && release::unfinished(record)
-    {
-        records::free(cookie);
-    }
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use mesh_common::backend::BackendIndex;
 use mesh_common::conn::ConnFlags;
 use mesh_common::event::EventKind;
 use mesh_common::guard::{BackendGuard, ServiceGuard, Transition};
-use mesh_common::logic::breaker::{self, Outcome};
+use mesh_common::logic::breaker::{self, Outcome, Ticket};
 use mesh_common::logic::{load, outlier};
 use mesh_common::policy::{Policy, Thresholds};
 use mesh_common::reason::Reason;
@@ -60,15 +60,15 @@ pub(crate) fn enter_service(service: ServiceIndex, policy: &Policy) -> Result<Co
     let Some(guard) = service_guard(service) else { return Err(Reason::DANGLING) };
     let limits = ctx::load(&policy.service);
     let whose = Whose { service, backend: BackendIndex::NONE, generation: 0 };
-    let trial = match admit(&mut guard.breaker, &limits, whose) {
-        Ok(trial) => trial,
+    let ticket = match admit(&mut guard.breaker, &limits, whose) {
+        Ok(ticket) => ticket,
         Err(reason) => {
             ctx::add(&mut guard.refused_open, 1);
             return Err(reason);
         }
     };
     if let Err(reason) = reserve(&mut guard.load, &limits) {
-        give_back(&mut guard.breaker, &limits, trial, whose);
+        give_back(&mut guard.breaker, &limits, ticket, whose);
         let counter = if reason == Reason::MAX_PENDING {
             &mut guard.refused_pending
         } else {
@@ -77,7 +77,7 @@ pub(crate) fn enter_service(service: ServiceIndex, policy: &Policy) -> Result<Co
         ctx::add(counter, 1);
         return Err(reason);
     }
-    Ok(ConnFlags::GUARDED.with_service_trial(trial))
+    Ok(ConnFlags::GUARDED.with_service_ticket(ticket))
 }
 
 /// Gives the place back where no backend was found.
@@ -87,7 +87,7 @@ pub(crate) fn leave_service(service: ServiceIndex, policy: &Policy, entered: Con
     ctx::subtract(&mut guard.load, load::PENDING);
     ctx::add(&mut guard.refused_backends, 1);
     let whose = Whose { service, backend: BackendIndex::NONE, generation: 0 };
-    give_back(&mut guard.breaker, &ctx::load(&policy.service), entered.service_trial(), whose);
+    give_back(&mut guard.breaker, &ctx::load(&policy.service), entered.service_ticket(), whose);
 }
 
 /// Takes a place among the backend's connections, if it may have one more.
@@ -127,12 +127,12 @@ fn enter(
             outlier::Admission::Free => {}
         }
     }
-    let trial = admit(&mut guard.breaker, limits, whose).ok()?;
+    let ticket = admit(&mut guard.breaker, limits, whose).ok()?;
     if reserve(&mut guard.load, limits).is_err() {
-        give_back(&mut guard.breaker, limits, trial, whose);
+        give_back(&mut guard.breaker, limits, ticket, whose);
         return None;
     }
-    Some(ConnFlags::GUARDED.with_trial(trial))
+    Some(ConnFlags::GUARDED.with_ticket(ticket))
 }
 
 #[inline(always)]
@@ -143,23 +143,27 @@ fn returned(whose: Whose, before: u64, after: u64) {
     report(EventKind::OUTLIER, whose, before, after);
 }
 
-/// Asks a breaker; the round where the connection is a trial.
+/// Asks a breaker.
 #[inline(always)]
-fn admit(word: &mut u64, limits: &Thresholds, whose: Whose) -> Result<Option<u64>, Reason> {
-    if limits.max_failures == 0 || breaker::phase(ctx::load(word)) == breaker::Phase::CLOSED {
-        return Ok(None);
+fn admit(word: &mut u64, limits: &Thresholds, whose: Whose) -> Result<Ticket, Reason> {
+    let before = ctx::load(word);
+    let free = Ticket { round: breaker::round(before), trial: false };
+    if limits.max_failures == 0 || breaker::phase(before) == breaker::Phase::CLOSED {
+        return Ok(free);
     }
     let now = now_ms();
     let mut tries = Tries::default();
     while tries.again() {
         let before = ctx::load(word);
         match breaker::admit(before, limits, now) {
-            breaker::Admission::Free => return Ok(None),
+            breaker::Admission::Free => {
+                return Ok(Ticket { round: breaker::round(before), trial: false });
+            }
             breaker::Admission::Refused => return Err(Reason::BREAKER_OPEN),
             breaker::Admission::Trial(after) => {
                 if ctx::claim(word, before, after) {
                     changed(whose, before, after);
-                    return Ok(Some(breaker::round(after)));
+                    return Ok(Ticket { round: breaker::round(after), trial: true });
                 }
             }
         }
@@ -196,24 +200,24 @@ fn reserve(word: &mut u64, limits: &Thresholds) -> Result<(), Reason> {
 
 /// A trial that was not begun after all.
 #[inline(always)]
-fn give_back(word: &mut u64, limits: &Thresholds, trial: Option<u64>, whose: Whose) {
-    if trial.is_some() {
-        settle(word, limits, trial, Outcome::Unknown, whose);
+fn give_back(word: &mut u64, limits: &Thresholds, ticket: Ticket, whose: Whose) {
+    if ticket.trial {
+        settle(word, limits, ticket, Outcome::Unknown, whose);
     }
 }
 
 /// Tells a breaker how a connection ended.
 #[inline(always)]
-fn settle(word: &mut u64, limits: &Thresholds, trial: Option<u64>, outcome: Outcome, whose: Whose) {
+fn settle(word: &mut u64, limits: &Thresholds, ticket: Ticket, outcome: Outcome, whose: Whose) {
     // Most connections succeed while the breaker is closed: nothing changes.
-    if trial.is_none() && outcome != Outcome::Bad {
+    if !ticket.trial && outcome != Outcome::Bad {
         return;
     }
     let now = now_ms();
     let mut tries = Tries::default();
     while tries.again() {
         let before = ctx::load(word);
-        let after = breaker::settle(before, limits, trial, outcome, now);
+        let after = breaker::settle(before, limits, ticket, outcome, now);
         if before == after {
             return;
         }
@@ -242,7 +246,7 @@ pub(crate) fn tell(
         if let Some(outcome) = outcome {
             let whose = Whose { service, backend: BackendIndex::NONE, generation: 0 };
             let limits = ctx::load(&policy.service);
-            settle(&mut guard.breaker, &limits, flags.service_trial(), outcome, whose);
+            settle(&mut guard.breaker, &limits, flags.service_ticket(), outcome, whose);
         }
     }
     let Some(guard) = backend_guard(backend).filter(|_| telemetry::holds(backend, generation))
@@ -253,7 +257,7 @@ pub(crate) fn tell(
     let whose = Whose { service, backend, generation };
     if let Some(outcome) = outcome {
         let limits = ctx::load(&policy.backend);
-        settle(&mut guard.breaker, &limits, flags.trial(), outcome, whose);
+        settle(&mut guard.breaker, &limits, flags.ticket(), outcome, whose);
     }
     match outcome {
         Some(Outcome::Good) => {
@@ -288,16 +292,19 @@ fn failed(word: &mut u64, policy: &Policy, whose: Whose) {
     while tries.again() {
         let before = ctx::load(word);
         let after = outlier::failed(before);
-        if before == after || ctx::claim(word, before, after) {
-            if outlier::is_due(after, &policy) && may_eject(whose.service, policy.max_ejected) {
-                let ejected = outlier::eject(after, &policy, now_ms());
-                if ctx::claim(word, after, ejected) {
-                    report(EventKind::OUTLIER, whose, after, ejected);
-                } else if let Some(guard) = service_guard(whose.service) {
-                    ctx::subtract(&mut guard.ejected, 1);
-                }
+        if !outlier::is_due(after, &policy) || !may_eject(whose.service, policy.max_ejected) {
+            if before == after || ctx::claim(word, before, after) {
+                return;
             }
+            continue;
+        }
+        let ejected = outlier::eject(after, &policy, now_ms());
+        if ctx::claim(word, before, ejected) {
+            report(EventKind::OUTLIER, whose, after, ejected);
             return;
+        }
+        if let Some(guard) = service_guard(whose.service) {
+            ctx::subtract(&mut guard.ejected, 1);
         }
     }
     telemetry::count(Reason::CONTENDED);

@@ -6,7 +6,7 @@ use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::flow::{FLOWS, Flow};
 use mesh_common::logic::breaker::Outcome;
 
-use crate::ctx::{self, Sock, TCP, UDP};
+use crate::ctx::{self, Owner, Sock, TCP, UDP};
 use crate::{parts, records, telemetry};
 
 /// `sock_release`: the last user has closed the socket.
@@ -40,6 +40,14 @@ pub(crate) fn release(ctx: &Sock) {
     let ends_here = stage == Stage::CHOSEN || stage == Stage::DATAGRAM;
     // Without the socket's lock, a state change may have given the place to another socket since.
     if ends_here && records::find(owner, cookie).is_some() && unfinished(record) {
+        records::free(cookie);
+    }
+}
+
+/// Ends what a socket has begun and no TCP state change will end, if there is anything.
+#[inline(always)]
+pub(crate) fn forget(owner: Owner, cookie: u64) {
+    if records::find(owner, cookie).is_some_and(unfinished) {
         records::free(cookie);
     }
 }

@@ -15,7 +15,7 @@ use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockAddr};
 use crate::parts::{self, Entry};
-use crate::{maps, telemetry};
+use crate::{maps, release, telemetry};
 
 /// `BPF_NOEXIST`: only where there is no entry yet.
 const NOEXIST: u64 = 1;
@@ -129,6 +129,8 @@ pub(crate) fn select<const V6: bool, const GUARD: bool>(
         }
         if GUARD && head.flags.contains(ServiceFlags::GUARDED) {
             let (hashed_by, known_by) = (client(ctx, &head), owner(ctx, &head));
+            // The socket may hold a place for a connect that failed before its SYN.
+            release::forget(ctx.owner(), ctx.cookie());
             let (index, flags) = match parts::guarded(service, hashed_by, known_by) {
                 Ok(found) => found,
                 Err(reason) => return Err((reason, head)),
@@ -178,10 +180,12 @@ pub(crate) fn guarded(
     } else {
         place(&head, ctx::random())
     };
+    let sticky = u32::from(head.affinity_ms != 0);
     for pick in 0..MAX_PICKS {
-        let found = if pick == 0 && head.affinity_ms != 0 {
+        let found = if pick < sticky {
             returning(known_by, service, &head).map(|(index, _)| index)
-        } else if pick < 3 {
+        } else if pick < 3 && (head.algorithm != Algorithm::MAGLEV || pick == sticky) {
+            // Maglev would choose the same one again.
             by_algorithm(hashed_by, service, &head)
         } else {
             at(service, neighbour(&head, start, pick))
@@ -191,7 +195,7 @@ pub(crate) fn guarded(
             Entry::Torn => {}
             Entry::Busy => seen = true,
             Entry::Entered { flags, generation } => {
-                if head.affinity_ms != 0 {
+                if sticky != 0 && pick != 0 {
                     keep(known_by, service, index, generation);
                 }
                 return Ok((index, entered.and(flags)));

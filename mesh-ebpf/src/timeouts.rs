@@ -28,8 +28,9 @@ pub(crate) fn begin(socket: &impl Options, policy: &TimeoutPolicy) -> u32 {
     if wanted == 0 {
         return 0;
     }
-    // What an earlier connect of this socket was given is ours as well.
-    let present = socket.user_timeout();
+    // A timeout that cannot be read could not be lifted when the connection is established. What
+    // an earlier connect of this socket was given is ours as well.
+    let Some(present) = socket.user_timeout() else { return 0 };
     if present != 0 && present != connect_ms && present != idle_ms {
         return 0;
     }
@@ -44,7 +45,7 @@ pub(crate) fn established(socket: &SockOps, record: &ConnRecord) {
     }
     let Some(policy) = guard::policy(record.service) else { return };
     // Unless the application has set another in the meantime.
-    if socket.user_timeout() == record.received_mark {
+    if socket.user_timeout() == Some(record.received_mark) {
         socket.set_user_timeout(ctx::load(&policy.timeouts.idle_ms));
     }
 }

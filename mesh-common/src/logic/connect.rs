@@ -17,8 +17,8 @@ use crate::slot::Slot;
 /// agent rewrites the same service between every two reads.
 pub const MAX_TRIES: u32 = 4;
 
-/// How many backends of a guarded service are asked at a `connect()`: first as its algorithm says,
-/// then one slot after the other, so that all are asked where it has few.
+/// How many slots of a guarded service are asked at a `connect()`: first as its algorithm says, then
+/// one after the other. Where the table has one slot for each backend, that is all of up to 32.
 pub const MAX_PICKS: u32 = 35;
 
 /// A place in the service's table, and the fraction that decides between its two backends.

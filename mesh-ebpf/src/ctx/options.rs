@@ -18,7 +18,7 @@ const TCP_USER_TIMEOUT: i32 = 18;
 
 const INT: i32 = 4;
 
-/// A context whose socket has options. Minimum kernel: 5.8, for keep-alive; 6.0 reads them all.
+/// A context whose socket has options. Minimum kernel: 5.9 to set them, 6.1 to read them.
 pub(crate) trait Options {
     /// The context.
     fn context(&self) -> *mut c_void;
@@ -30,15 +30,16 @@ pub(crate) trait Options {
         unsafe { bpf_setsockopt(self.context(), level, option, (&raw mut value).cast(), INT) == 0 }
     }
 
+    /// `None` where the kernel cannot read this one.
     #[inline(always)]
-    fn get(&self, level: i32, option: i32) -> u32 {
+    fn get(&self, level: i32, option: i32) -> Option<u32> {
         let mut value = 0_u32;
         // SAFETY: as in `set`.
         let failed = unsafe {
             bpf_getsockopt(self.context(), level, option, (&raw mut value).cast(), INT) != 0
         };
         // SAFETY: a local variable; volatile, because the helper wrote it.
-        if failed { 0 } else { unsafe { ptr::read_volatile(&raw const value) } }
+        if failed { None } else { Some(unsafe { ptr::read_volatile(&raw const value) }) }
     }
 
     /// Times that the SYN is sent again.
@@ -49,7 +50,7 @@ pub(crate) trait Options {
 
     /// `TCP_USER_TIMEOUT`, milliseconds; 0: none.
     #[inline(always)]
-    fn user_timeout(&self) -> u32 {
+    fn user_timeout(&self) -> Option<u32> {
         self.get(SOL_TCP, TCP_USER_TIMEOUT)
     }
 
@@ -59,10 +60,10 @@ pub(crate) trait Options {
         self.set(SOL_TCP, TCP_USER_TIMEOUT, ms)
     }
 
-    /// Whether the application asked for keep-alive.
+    /// Whether the application asked for keep-alive, or that cannot be known.
     #[inline(always)]
     fn keeps_alive(&self) -> bool {
-        self.get(SOL_SOCKET, SO_KEEPALIVE) != 0
+        self.get(SOL_SOCKET, SO_KEEPALIVE) != Some(0)
     }
 
     /// Probes after `idle` seconds, every `interval` seconds, `count` times.

@@ -91,7 +91,19 @@ const fn word(phase: Phase, count: u64, good: u64, round: u64, now_ms: u64) -> u
 
 #[inline(always)]
 const fn elapsed(word: u64, now_ms: u64) -> u64 {
-    now_ms.wrapping_sub(since(word)) & TIME_MASK
+    let gone = now_ms.wrapping_sub(since(word)) & TIME_MASK;
+    // Another CPU's clock was read a moment later than ours.
+    if gone > TIME_MASK / 2 { 0 } else { gone }
+}
+
+/// What a connection takes along, so that its end can be told: the round in which it began, and
+/// whether it is a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// See [`round`].
+    pub round: u64,
+    /// Whether a half-open breaker let it through.
+    pub trial: bool,
 }
 
 /// What a connection meets.
@@ -99,7 +111,7 @@ const fn elapsed(word: u64, now_ms: u64) -> u64 {
 pub enum Admission {
     /// Let through; nothing changes.
     Free,
-    /// Let through as a trial, if the word can be replaced by this one; its round goes with it.
+    /// Let through as a trial, if the word can be replaced by this one.
     Trial(u64),
     /// Not let through.
     Refused,
@@ -145,14 +157,14 @@ pub enum Outcome {
     Unknown,
 }
 
-/// The word after the end of a connection, which was a trial of a round, or none. The same word
-/// where nothing changes.
+/// The word after the end of a connection. The same word where nothing changes: what began in an
+/// earlier round says nothing.
 #[must_use]
 #[inline(always)]
 pub const fn settle(
     before: u64,
     limits: &Thresholds,
-    trial: Option<u64>,
+    ticket: Ticket,
     outcome: Outcome,
     now_ms: u64,
 ) -> u64 {
@@ -161,27 +173,23 @@ pub const fn settle(
         return word(Phase::CLOSED, 0, 0, round(before), 0);
     }
     let phase = phase(before);
-    match trial {
-        None => match outcome {
-            Outcome::Bad if phase.code == Phase::CLOSED.code => failed(before, limits, now_ms),
-            Outcome::Good | Outcome::Bad | Outcome::Unknown => before,
-        },
-        Some(number) => {
-            if phase.code != Phase::HALF_OPEN.code || number != round(before) {
-                return before;
-            }
-            let (begun, good, start) = (count(before), good(before), since(before));
-            match outcome {
-                Outcome::Good if good + 1 >= limits.trials as u64 => {
-                    word(Phase::CLOSED, 0, 0, number, 0)
-                }
-                Outcome::Good => word(Phase::HALF_OPEN, begun, good + 1, number, start),
-                Outcome::Bad => word(Phase::OPEN, 0, 0, number, now_ms),
-                Outcome::Unknown => {
-                    word(Phase::HALF_OPEN, begun.saturating_sub(1), good, number, start)
-                }
-            }
-        }
+    let number = round(before);
+    if ticket.round != number {
+        return before;
+    }
+    if !ticket.trial {
+        let counts = matches!(outcome, Outcome::Bad) && phase.code == Phase::CLOSED.code;
+        return if counts { failed(before, limits, now_ms) } else { before };
+    }
+    if phase.code != Phase::HALF_OPEN.code {
+        return before;
+    }
+    let (begun, good, start) = (count(before), good(before), since(before));
+    match outcome {
+        Outcome::Good if good + 1 >= limits.trials as u64 => word(Phase::CLOSED, 0, 0, number, 0),
+        Outcome::Good => word(Phase::HALF_OPEN, begun, good + 1, number, start),
+        Outcome::Bad => word(Phase::OPEN, 0, 0, number, now_ms),
+        Outcome::Unknown => word(Phase::HALF_OPEN, begun.saturating_sub(1), good, number, start),
     }
 }
 

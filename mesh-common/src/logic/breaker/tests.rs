@@ -15,8 +15,17 @@ const LIMITS: Thresholds = Thresholds {
     reset_ms: 500,
 };
 
+/// Of a connection that begins in the present round.
+const fn free(word: u64) -> Ticket {
+    Ticket { round: round(word), trial: false }
+}
+
+const fn trial(word: u64) -> Ticket {
+    Ticket { round: round(word), trial: true }
+}
+
 fn fails(word: u64, now: u64) -> u64 {
-    settle(word, &LIMITS, None, Outcome::Bad, now)
+    settle(word, &LIMITS, free(word), Outcome::Bad, now)
 }
 
 #[test]
@@ -37,7 +46,7 @@ fn lets_exactly_the_trials_through() {
     let Admission::Trial(first) = admit(open, &LIMITS, 500) else { panic!("no trial") };
     let Admission::Trial(second) = admit(first, &LIMITS, 501) else { panic!("no second") };
     assert_eq!(admit(second, &LIMITS, 502), Admission::Refused);
-    let number = Some(round(second));
+    let number = trial(second);
     let half = settle(second, &LIMITS, number, Outcome::Good, 503);
     assert_eq!(phase(half), Phase::HALF_OPEN);
     assert_eq!(admit(half, &LIMITS, 504), Admission::Refused);
@@ -54,12 +63,30 @@ fn lets_exactly_the_trials_through() {
 fn late_outcomes_do_not_touch_a_later_round() {
     let open = fails(fails(fails(0, 0), 0), 0);
     let Admission::Trial(half) = admit(open, &LIMITS, 500) else { panic!("no trial") };
-    let late = Some(round(half));
+    let late = trial(half);
+    let before = free(open);
     let open = settle(half, &LIMITS, late, Outcome::Bad, 600);
     let Admission::Trial(half) = admit(open, &LIMITS, 1_100) else { panic!("no trial") };
     assert_eq!(settle(half, &LIMITS, late, Outcome::Good, 1_101), half);
     assert_eq!(settle(half, &LIMITS, late, Outcome::Bad, 1_101), half);
-    assert_eq!(settle(half, &LIMITS, None, Outcome::Bad, 1_101), half);
+    assert_eq!(settle(half, &LIMITS, before, Outcome::Bad, 1_101), half);
+    // Nor do those of connections from before the opening when it is closed again.
+    let Admission::Trial(half) = admit(half, &LIMITS, 1_102) else { panic!("no trial") };
+    let good = settle(half, &LIMITS, trial(half), Outcome::Good, 1_103);
+    let closed = settle(good, &LIMITS, trial(half), Outcome::Good, 1_103);
+    assert_eq!(phase(closed), Phase::CLOSED);
+    assert_eq!(settle(closed, &LIMITS, before, Outcome::Bad, 1_104), closed);
+    assert_ne!(settle(closed, &LIMITS, free(closed), Outcome::Bad, 1_104), closed);
+}
+
+#[test]
+fn another_cpu_may_have_read_its_clock_a_moment_later() {
+    assert_eq!(count(fails(fails(0, 20), 19)), 2);
+    let open = fails(fails(fails(0, 20), 20), 20);
+    assert_eq!(admit(open, &LIMITS, 19), Admission::Refused);
+    let Admission::Trial(half) = admit(open, &LIMITS, 520) else { panic!("no trial") };
+    let Admission::Trial(half) = admit(half, &LIMITS, 519) else { panic!("no second") };
+    assert_eq!(admit(half, &LIMITS, 519), Admission::Refused);
 }
 
 #[test]
@@ -76,7 +103,7 @@ fn a_breaker_that_is_taken_away_lets_everything_through() {
     let open = fails(fails(fails(0, 0), 0), 0);
     let none = Thresholds { max_failures: 0, ..LIMITS };
     assert_eq!(admit(open, &none, 1), Admission::Free);
-    assert_eq!(phase(settle(open, &none, None, Outcome::Good, 1)), Phase::CLOSED);
+    assert_eq!(phase(settle(open, &none, free(open), Outcome::Good, 1)), Phase::CLOSED);
 }
 
 /// What it should be, without packing.
@@ -118,7 +145,7 @@ proptest! {
         let limits = Thresholds { max_failures, trials, ..LIMITS };
         let (mut word, mut now, mut round_number) = (0, start, 0);
         let mut model = Model::Closed { failures: Vec::new() };
-        let mut under_way: Vec<Option<u64>> = Vec::new();
+        let mut under_way: Vec<(u64, bool)> = Vec::new();
         for (pause, step) in steps {
             now += pause;
             match step {
@@ -148,18 +175,21 @@ proptest! {
                             prop_assert_eq!(round(word), round_number % 16);
                         }
                     }
-                    under_way.extend(expected);
+                    if let Some(expected) = expected {
+                        under_way.push((round_number, expected.is_some()));
+                    }
                 }
                 Step::End(which, outcome) => {
                     if under_way.is_empty() {
                         continue;
                     }
-                    let trial = under_way.swap_remove(which.index(under_way.len()));
-                    word = settle(word, &limits, trial.map(|it| it % 16), outcome, now);
+                    let (began, trial) = under_way.swap_remove(which.index(under_way.len()));
+                    let ticket = Ticket { round: began % 16, trial };
+                    word = settle(word, &limits, ticket, outcome, now);
                     // Rounds that are 16 apart look the same.
-                    under_way.retain(|it| it.is_none_or(|it| it + 16 > round_number));
+                    under_way.retain(|(began, _)| began + 16 > round_number);
                     match (&mut model, trial, outcome) {
-                        (Model::Closed { failures }, None, Outcome::Bad) => {
+                        (Model::Closed { failures }, false, Outcome::Bad) if began == round_number => {
                             if failures.first().is_some_and(|first| now - first > 1_000) {
                                 failures.clear();
                             }
@@ -168,8 +198,8 @@ proptest! {
                                 model = Model::Open { since: now };
                             }
                         }
-                        (Model::HalfOpen { begun, good, round, .. }, Some(trial), _)
-                            if *round == trial =>
+                        (Model::HalfOpen { begun, good, round, .. }, true, _)
+                            if *round == began =>
                         {
                             match outcome {
                                 Outcome::Good => *good += 1,

@@ -1,4 +1,4 @@
-//! The control plane's own checks: of endpoints that no agent checks.
+//! The control plane's own checks: of endpoints whose agent does not say what they are.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,7 +24,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Events taken at a time.
 const PIECE: usize = 1_000;
 
-/// Has the endpoints checked that no agent checks. Those that name a node are left to its agent
+/// Has the endpoints checked whose agent does not say what they are. Those that name a node are left to its agent
 /// until the warm-up is over.
 #[derive(Debug)]
 pub struct Prober {
@@ -32,6 +32,8 @@ pub struct Prober {
     worlds: watch::Receiver<Arc<World>>,
     checks: Handle,
     events: UnboundedReceiver<Event>,
+    /// Endpoints that are checked.
+    checked: BTreeSet<ObjectName>,
     /// Endpoints that cannot be checked from here, and why.
     unchecked: BTreeMap<ObjectName, String>,
 }
@@ -48,7 +50,15 @@ impl Prober {
         let metrics = metrics.probes.clone();
         let settings = Settings { most: MOST, prepare: None, metrics, random01 };
         let (checks, checker, events) = Checker::new(settings);
-        (Self { book, worlds, checks, events, unchecked: BTreeMap::new() }, checker)
+        let prober = Self {
+            book,
+            worlds,
+            checks,
+            events,
+            checked: BTreeSet::new(),
+            unchecked: BTreeMap::new(),
+        };
+        (prober, checker)
     }
 
     /// Works until the shutdown.
@@ -104,6 +114,7 @@ impl Prober {
                 Err(reason) => drop(unchecked.insert(subject.name, reason)),
             }
         }
+        self.checked = targets.keys().cloned().collect();
         self.checks.set_targets(targets);
         let now = Instant::now();
         let before = std::mem::replace(&mut self.unchecked, unchecked);
@@ -151,8 +162,13 @@ impl Prober {
                     self.book.found(vec![(changed.endpoint, finding)], now);
                 }
                 Event::Gone(name) => {
-                    self.book.stopped([name.clone()], now);
-                    self.explain(std::iter::once(name));
+                    // It is at another address, or nothing can be found out about it from here.
+                    if self.checked.contains(&name) || self.unchecked.contains_key(&name) {
+                        self.book.stopped([name.clone()], now);
+                        self.explain(std::iter::once(name));
+                    } else {
+                        self.book.handed_over(&name, now);
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ pub(super) struct Entry {
     damping: Damping,
     published: Verdict,
     conflicts: usize,
+    covered: bool,
 }
 
 /// An endpoint as people are shown it.
@@ -69,6 +70,7 @@ impl Entry {
             damping: Damping::default(),
             published,
             conflicts: 0,
+            covered: false,
         }
     }
 
@@ -78,6 +80,11 @@ impl Entry {
 
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.reports.iter().map(|report| &report.source)
+    }
+
+    /// Whether the agent of its own node says now what it is.
+    pub(super) const fn is_covered(&self) -> bool {
+        self.covered
     }
 
     /// When a hold is over.
@@ -149,9 +156,23 @@ impl Entry {
         others.into_iter().map(|report| report.source).collect()
     }
 
+    /// Drops the last known statuses once somebody has decided again: they are older, and must not
+    /// come back when that one stops. Returns whose.
+    pub(super) fn supersede(&mut self) -> Vec<Source> {
+        let decides = |report: &Report| report.decides() && self.may_decide(&report.source);
+        if !self.reports.iter().any(decides) {
+            return Vec::new();
+        }
+        let old = self.reports.extract_if(.., |report| report.standing != Standing::Current);
+        old.map(|report| report.source).collect()
+    }
+
     /// Applies the rules. Returns whether it looks different now, and the change of its status.
     pub(super) fn evaluate(&mut self, now: Instant) -> (bool, Option<Transition>) {
-        let verdict = judge(self.subject.node.as_ref(), &self.reports, self.recalled);
+        let node = self.subject.node.as_ref();
+        let verdict = judge(node, &self.reports, self.recalled);
+        let own = |source: &Source| matches!(source, Source::Agent(agent) if node == Some(agent));
+        self.covered = self.reports.iter().any(|it| it.decides() && own(&it.source));
         if verdict.source.is_some() {
             self.recalled = None;
         }

@@ -43,6 +43,8 @@ pub(super) enum Standing {
     Current,
     /// Its source has not been heard of for too long.
     Gone,
+    /// Its source leaves it to another that has not decided yet.
+    Stopped,
     /// Its source has begun anew and has not decided again.
     Undecided,
 }
@@ -53,6 +55,13 @@ pub(super) struct Report {
     pub(super) source: Source,
     pub(super) finding: Finding,
     pub(super) standing: Standing,
+}
+
+impl Report {
+    /// Whether its source says now what the endpoint is.
+    pub(super) fn decides(&self) -> bool {
+        self.standing == Standing::Current && self.finding.status.is_some()
+    }
 }
 
 /// What comes of all reports about an endpoint.
@@ -77,7 +86,10 @@ pub(super) fn rank(node: Option<&Label>, source: &Source, standing: Standing) ->
         (Source::Agent(_), Standing::Current) => Some(3),
         (Source::ControlPlane, Standing::Current) => Some(2),
         // The last known status stays until somebody knows better.
-        (Source::Agent(_) | Source::ControlPlane, Standing::Gone | Standing::Undecided) => Some(1),
+        (
+            Source::Agent(_) | Source::ControlPlane,
+            Standing::Gone | Standing::Stopped | Standing::Undecided,
+        ) => Some(1),
     }
 }
 
@@ -96,6 +108,9 @@ pub(super) fn judge(node: Option<&Label>, reports: &[Report], recalled: Option<H
             reason: match standing {
                 Standing::Current => finding.reason.clone(),
                 Standing::Gone => format!("{source} gone; last: {}", finding.reason),
+                Standing::Stopped => {
+                    format!("not checked by the {source} any more; last: {}", finding.reason)
+                }
                 Standing::Undecided => {
                     format!("{source} has begun anew; last: {}", finding.reason)
                 }

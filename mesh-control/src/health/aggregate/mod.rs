@@ -2,9 +2,9 @@
 //! passed in, nothing is sent.
 //!
 //! Of the reports about an endpoint decides, in this order: the agent of its own node; the control
-//! plane; the last known status of whichever of them is gone or has begun anew; what was known
-//! before the control plane was restarted. Among equals, unhealthy wins. Reports of other nodes
-//! are shown where they say something else, and never decide.
+//! plane; the last known status of whichever of them decided last and is gone, has stopped or has begun
+//! anew; what was known before the control plane was restarted. Among equals, unhealthy wins. Reports
+//! of other nodes are shown where they say something else, and never decide.
 
 mod damping;
 mod entry;
@@ -117,9 +117,6 @@ impl Aggregator {
         if !known && !full {
             return true;
         }
-        if !known {
-            self.coverage += 1;
-        }
         let agent = self.agents.entry(node.clone()).or_default();
         agent.until = now.checked_add(ttl);
         agent.resend &= !full;
@@ -160,13 +157,18 @@ impl Aggregator {
         self.evaluate(name, now);
     }
 
+    /// The control plane leaves an endpoint to its agent. What it found last stays until anybody
+    /// decides.
+    pub fn hand_over(&mut self, name: &ObjectName, now: Instant) {
+        self.unsure(&Source::ControlPlane, name, Standing::Stopped, now);
+    }
+
     /// Time has passed: agents that were not heard of are gone, holds end. Returns the agents.
     pub fn expire(&mut self, now: Instant) -> Vec<Label> {
         let over = |agent: &Agent| agent.until.is_some_and(|until| until <= now);
         let gone = self.agents.iter().filter(|(_, agent)| over(agent));
         let gone: Vec<Label> = gone.map(|(node, _)| node.clone()).collect();
         for node in &gone {
-            self.coverage += 1;
             let source = Source::Agent(node.clone());
             let Some(agent) = self.agents.get_mut(node) else { continue };
             agent.until = None;
@@ -234,7 +236,8 @@ impl Aggregator {
     fn evaluate(&mut self, name: &ObjectName, now: Instant) {
         let Some(mut entry) = self.endpoints.remove(name) else { return };
         self.counts.take_off(&entry);
-        let over = entry.over();
+        let (over, covered) = (entry.over(), entry.is_covered());
+        let superseded = entry.supersede();
         let (changed, transition) = entry.evaluate(now);
         if over != entry.over() {
             self.holds.extend(entry.over().map(|over| (over, name.clone())));
@@ -242,11 +245,15 @@ impl Aggregator {
                 self.holds.remove(&(over, name.clone()));
             }
         }
+        if covered != entry.is_covered() {
+            self.coverage += 1;
+        }
         if changed {
             self.changed.insert(name.clone());
         }
         self.transitions.extend(transition);
         self.counts.add(&entry);
         self.endpoints.insert(name.clone(), entry);
+        self.forget_reports(name, &superseded);
     }
 }

@@ -33,11 +33,10 @@ impl Aggregator {
         of.filter(move |subject| subject.service == *service).map(|subject| &subject.name)
     }
 
-    /// Endpoints that no agent checks: without a node, or of a node whose agent is gone or has
-    /// never been heard of.
+    /// Endpoints whose agent does not say what they are: without a node, or of a node whose agent
+    /// is gone, has never been heard of, or has not decided (again) yet.
     pub fn uncovered(&self) -> impl Iterator<Item = &Subject> {
-        let subjects = self.endpoints.values().map(|entry| &entry.subject);
-        subjects.filter(|subject| !subject.node.as_ref().is_some_and(|node| self.is_alive(node)))
+        self.endpoints.values().filter(|entry| !entry.is_covered()).map(|entry| &entry.subject)
     }
 
     /// Whether an agent has been heard of within its time.

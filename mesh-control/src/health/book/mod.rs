@@ -154,13 +154,19 @@ impl HealthBook {
         });
     }
 
-    /// The control plane does not check these any more.
+    /// The control plane does not check these any more, and what it knows of them is void.
     pub fn stopped(&self, names: impl IntoIterator<Item = ObjectName>, now: Instant) {
         self.change(now, |state| {
             for name in names {
                 state.aggregator.withdraw(&Source::ControlPlane, &name, now);
             }
         });
+    }
+
+    /// The control plane leaves this one to its agent; what it knows of it stays until anybody
+    /// decides.
+    pub fn handed_over(&self, name: &ObjectName, now: Instant) {
+        self.change(now, |state| state.aggregator.hand_over(name, now));
     }
 
     /// What an agent says it was told before the control plane was restarted, as names and
@@ -192,7 +198,7 @@ impl HealthBook {
         (views.chain(guards).collect(), self.events.subscribe())
     }
 
-    /// Endpoints that no agent checks.
+    /// Endpoints whose agent does not say what they are.
     #[must_use]
     pub fn uncovered(&self) -> Vec<Subject> {
         self.lock().aggregator.uncovered().cloned().collect()

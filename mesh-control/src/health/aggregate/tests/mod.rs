@@ -152,6 +152,40 @@ fn when_an_agent_is_gone_its_last_word_stays_until_the_control_plane_knows() {
 }
 
 #[test]
+fn an_agent_that_is_back_counts_once_it_has_decided() {
+    let mut bench = Bench::new("n1");
+    bench.own(Healthy);
+    assert_eq!(bench.it.uncovered().count(), 0);
+    bench.pass(15);
+    bench.control(Some(Unhealthy));
+    let refused = "connect: Connection refused";
+    let found = (Some(Unhealthy), "control-plane".to_owned(), refused.to_owned());
+    assert_eq!(bench.shown(), found);
+    // It is back and knows nothing yet, or not even what it is to check.
+    let coverage = bench.it.coverage();
+    assert!(!bench.agent("n1", true, None));
+    assert_eq!(bench.shown(), found);
+    bench.it.heard(&label("n1"), (true, TTL), [], [], bench.now);
+    assert_eq!(bench.shown(), found);
+    assert_eq!((bench.it.uncovered().count(), bench.it.coverage()), (1, coverage));
+    // Even if the control plane stops, what the agent said before all this does not come back.
+    bench.it.hand_over(&name("e"), bench.now);
+    let last = format!("not checked by the control-plane any more; last: {refused}");
+    assert_eq!(bench.shown(), (Some(Unhealthy), "control-plane".to_owned(), last));
+    bench.control(Some(Unhealthy));
+    assert_eq!(bench.shown(), found);
+    // Now it knows.
+    bench.own(Healthy);
+    assert_eq!(bench.shown(), (Some(Healthy), "agent n1".to_owned(), "fine".to_owned()));
+    assert_eq!(bench.it.uncovered().count(), 0);
+    assert_ne!(bench.it.coverage(), coverage);
+    // What the control plane found is the past.
+    bench.it.hand_over(&name("e"), bench.now);
+    assert_eq!(bench.pass(15), [label("n1")]);
+    assert_eq!(bench.shown().0, Some(Healthy));
+}
+
+#[test]
 fn an_agent_that_begins_anew_makes_nobody_forget() {
     let mut bench = Bench::new("n1");
     bench.own(Unhealthy);

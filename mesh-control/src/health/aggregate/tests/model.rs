@@ -33,8 +33,10 @@ enum Event {
         at: usize,
         says: Option<Health>,
     },
+    /// Whether what it found last stays.
     Stop {
         at: usize,
+        kept: bool,
     },
     Pass {
         ms: u64,
@@ -54,7 +56,7 @@ fn event() -> impl Strategy<Value = Event> {
         20 => (1..3_usize, any::<bool>(), says(), says(), prop::option::weighted(0.05, 0..2_usize))
             .prop_map(|(node, full, a, b, gone)| Event::Heard { node, full, says: [a, b], gone }),
         5 => (0..2_usize, health()).prop_map(|(at, says)| Event::Control { at, says }),
-        1 => (0..2_usize).prop_map(|at| Event::Stop { at }),
+        2 => (0..2_usize, any::<bool>()).prop_map(|(at, kept)| Event::Stop { at, kept }),
         8 => prop_oneof![1..2_000_u64, 5_000..40_000_u64].prop_map(|ms| Event::Pass { ms }),
     ]
 }
@@ -113,6 +115,12 @@ impl Known {
     }
 
     fn record(&mut self, now: Instant) {
+        let current = |(source, it): (&String, &(Option<Health>, bool))| {
+            it.0.is_some() && it.1 && self.counts(source)
+        };
+        if self.said.iter().any(current) {
+            self.said.retain(|_, it| it.1);
+        }
         let raw = self.raw();
         let decided = self.said.iter().any(|(source, it)| self.counts(source) && it.0.is_some());
         if decided {
@@ -202,9 +210,13 @@ impl Model {
                     known.say("control", *says);
                 }
             }
-            Event::Stop { at } => {
+            Event::Stop { at, kept } => {
                 if let Some(known) = self.known.get_mut(at) {
-                    known.said.remove("control");
+                    if *kept {
+                        known.doubt("control");
+                    } else {
+                        known.said.remove("control");
+                    }
                 }
             }
             Event::Pass { .. } => {
@@ -236,7 +248,10 @@ fn apply(it: &mut Aggregator, event: &Event, now: Instant) {
         Event::Control { at, says } => {
             it.report(&Source::ControlPlane, &name(NAMES[*at]), found(*says, now), now);
         }
-        Event::Stop { at } => it.withdraw(&Source::ControlPlane, &name(NAMES[*at]), now),
+        Event::Stop { at, kept: true } => it.hand_over(&name(NAMES[*at]), now),
+        Event::Stop { at, kept: false } => {
+            it.withdraw(&Source::ControlPlane, &name(NAMES[*at]), now);
+        }
         Event::Pass { .. } => drop(it.expire(now)),
     }
 }
@@ -251,6 +266,7 @@ proptest! {
         // What somebody knows who follows the changes.
         let mut followed: BTreeMap<ObjectName, Option<Health>> = BTreeMap::new();
         let mut told: BTreeMap<ObjectName, Option<Health>> = BTreeMap::new();
+        let (mut checked, mut coverage) = (Vec::new(), it.coverage());
         for event in events {
             if let Event::Pass { ms } = &event {
                 now += Duration::from_millis(*ms);
@@ -264,6 +280,15 @@ proptest! {
                 let status = it.view(&endpoint, now).map(|view| view.status);
                 prop_assert_eq!(status, known.map(|known| known.published(now)), "{:?}", event);
             }
+            // Whoever is not covered is checked by the control plane, and it learns of it.
+            let uncovered: Vec<ObjectName> = it.uncovered().map(|it| it.name.clone()).collect();
+            let wanted = model.known.iter().filter(|(_, known)| {
+                known.said.get(&known.node).is_none_or(|it| known.node.is_empty() || it.0.is_none() || !it.1)
+            });
+            let wanted: Vec<ObjectName> = wanted.map(|(at, _)| name(NAMES[*at])).collect();
+            prop_assert_eq!(&uncovered, &wanted, "{:?}", event);
+            prop_assert!(uncovered == checked || it.coverage() != coverage, "{:?}", event);
+            (checked, coverage) = (uncovered, it.coverage());
             // No change is lost, and each transition begins where the one before has ended.
             let changed = it.take_changed();
             for transition in it.take_transitions() {

@@ -37,11 +37,12 @@ pub struct Config {
     pub insecure: bool,
 
     /// How long after the start agents can report the health of endpoints before it is handed out
+    // The longest time between an agent's attempts to connect is 10 s; and it has to connect.
     #[arg(
         long,
         env = "MESH_HEALTH_WARMUP",
         value_name = "DURATION",
-        default_value = "5s",
+        default_value = "15s",
         value_parser = duration
     )]
     pub health_warmup: Duration,

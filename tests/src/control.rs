@@ -46,6 +46,9 @@ impl ControlPlane {
             &API.to_string(),
             "--http",
             &HTTP.to_string(),
+            // Agents are near: what is tested after a start need not wait for long.
+            "--health-warmup",
+            "5s",
         ]);
         let log = self.scratch.path().join("log");
         let place = Place::in_netns(&self.netns);

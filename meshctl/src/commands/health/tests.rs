@@ -179,6 +179,11 @@ fn line(change: &Change) -> String {
     cells.collect::<Vec<_>>().join(" ")
 }
 
+/// Nothing has come within the grace.
+fn grace(view: &mut View<'_>) -> Vec<String> {
+    view.end_grace().iter().map(line).collect()
+}
+
 fn removed(name: &str) -> Event {
     Event::Removed(reference(Kind::Endpoint, "shop", name))
 }
@@ -268,24 +273,40 @@ fn after_a_lost_connection_nodes_have_time_to_report() {
     }
     view.connected();
     on(&mut view, guards("a"));
-    assert_eq!(view.doubt_ends(), None);
+    assert_eq!(view.grace_ends(), None);
     assert_eq!(on(&mut view, Event::Synced(true)), [""; 0]);
-    assert!(view.doubt_ends().is_some_and(|end| end > Instant::now()));
+    assert!(view.grace_ends().is_some_and(|end| end > Instant::now()));
     assert_eq!(on(&mut view, guards("b")), [""; 0]);
-    let over: Vec<_> = view.end_doubt().iter().map(line).collect();
-    assert_eq!(over, ["2024-02-29T00:05:10Z shop cart:80 - Closed node c -"]);
-    assert_eq!(view.doubt_ends(), None);
+    assert_eq!(grace(&mut view), ["2024-02-29T00:05:10Z shop cart:80 - Closed node c -"]);
+    assert_eq!(view.grace_ends(), None);
 }
 
 #[test]
-fn not_to_know_for_a_while_is_no_change() {
+fn not_to_know_is_no_change_for_a_while_after_a_lost_connection() {
     let scope = Scope::default();
     let mut view = View::new(&scope);
-    let put = |status| Event::Put(seen("one", status));
-    assert_eq!(on(&mut view, put(wire::HealthStatus::Unspecified)).len(), 1);
-    assert_eq!(on(&mut view, put(wire::HealthStatus::Healthy)).len(), 1);
-    assert_eq!(on(&mut view, put(wire::HealthStatus::Unspecified)), [""; 0]);
-    assert_eq!(on(&mut view, put(wire::HealthStatus::Healthy)), [""; 0]);
+    let put = |name, status| Event::Put(seen(name, status));
+    let (healthy, unknown) = (wire::HealthStatus::Healthy, wire::HealthStatus::Unspecified);
+    view.connected();
+    on(&mut view, put("one", healthy));
+    on(&mut view, put("two", healthy));
+    on(&mut view, put("three", unknown));
+    assert_eq!(on(&mut view, Event::Synced(true)).len(), 3);
+    view.connected();
+    for name in ["one", "two", "three"] {
+        on(&mut view, put(name, unknown));
+    }
+    assert_eq!(on(&mut view, Event::Synced(true)), [""; 0]);
+    // One is known again in time, the other is not.
+    assert_eq!(on(&mut view, put("one", unknown)), [""; 0]);
+    assert_eq!(on(&mut view, put("one", healthy)), [""; 0]);
+    let lines = grace(&mut view);
+    assert!(matches!(&lines[..], [line] if line.contains("cart two Unknown")), "{lines:?}");
+    // Later it is a change at once, and so is its end.
+    for (status, word) in [(unknown, "Unknown"), (healthy, "Healthy")] {
+        let lines = on(&mut view, put("one", status));
+        assert!(matches!(&lines[..], [line] if line.contains(word)), "{lines:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::client::{Client, Context};
 use crate::commands::stay::{message, stay};
 use crate::failure::Failure;
 
-/// How long a node may take to report after the control plane was restarted: three reports.
+/// How long a node may take to report after the control plane was restarted: three reports. What
+/// is not known for so long is a change.
 const GRACE: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(context: &Context, scope: &Scope) -> Result<(), Failure> {
@@ -39,7 +40,7 @@ async fn follow(
     loop {
         let changes = tokio::select! {
             event = message(client, &mut stream) => view.on(event?, Instant::now()),
-            () = reached(view.doubt_ends()) => view.end_doubt(),
+            () = reached(view.grace_ends()) => view.end_grace(),
         };
         printer.print(changes)?;
     }
@@ -60,16 +61,28 @@ pub(super) struct View<'a> {
     scope: &'a Scope,
     endpoints: BTreeMap<Key, Endpoint>,
     guards: BTreeMap<GuardKey, Guard>,
-    /// Nodes whose guards have not come again, and until when they may.
-    doubt: Option<(Instant, BTreeSet<String>)>,
+    /// What has not come again since the connection was made.
+    doubt: Option<Doubt>,
     /// At the beginning of a connection: what has come again, and the changes held back.
     sync: Option<Sync>,
+}
+
+/// It may come again until the grace is over.
+#[derive(Debug)]
+struct Doubt {
+    end: Instant,
+    /// Nodes that had guards.
+    nodes: BTreeSet<String>,
+    /// Endpoints that had a status, as they are without one.
+    endpoints: BTreeMap<Key, Endpoint>,
 }
 
 #[derive(Debug, Default)]
 struct Sync {
     endpoints: BTreeSet<Key>,
     nodes: BTreeSet<String>,
+    /// Endpoints that had a status, as they are without one.
+    unknown: BTreeMap<Key, Endpoint>,
     held: Vec<Change>,
 }
 
@@ -81,6 +94,7 @@ impl<'a> View<'a> {
     /// From here on all comes again.
     pub(super) fn connected(&mut self) {
         self.sync = Some(Sync::default());
+        self.doubt = None;
     }
 
     /// The changes to show; those of the beginning come together at its end.
@@ -108,10 +122,24 @@ impl<'a> View<'a> {
         if let Some(sync) = &mut self.sync {
             sync.endpoints.insert(key.clone());
         }
-        if endpoint.status == Status::Unknown && self.endpoints.contains_key(&key) {
-            // As after a restart of the control plane: not to know is no change.
-            return None;
+        // After a restart of the control plane not to know is no change, for a while.
+        let unknown = match (&mut self.sync, &mut self.doubt) {
+            (Some(sync), _) => Some(&mut sync.unknown),
+            (None, Some(doubt)) => Some(&mut doubt.endpoints),
+            (None, None) => None,
+        };
+        if let Some(unknown) = unknown {
+            let known = self.endpoints.get(&key).is_some_and(|it| it.status != Status::Unknown);
+            if endpoint.status == Status::Unknown && known {
+                unknown.insert(key, endpoint);
+                return None;
+            }
+            unknown.remove(&key);
         }
+        self.show(key, endpoint)
+    }
+
+    fn show(&mut self, key: Key, endpoint: Endpoint) -> Option<Change> {
         let before = self.endpoints.insert(key, endpoint.clone());
         let bad = |it: &Endpoint| it.status == Status::Unhealthy;
         let wanted = !self.scope.unhealthy || bad(&endpoint) || before.as_ref().is_some_and(bad);
@@ -124,6 +152,12 @@ impl<'a> View<'a> {
     }
 
     fn remove(&mut self, key: &Key) -> Option<Change> {
+        if let Some(sync) = &mut self.sync {
+            sync.unknown.remove(key);
+        }
+        if let Some(doubt) = &mut self.doubt {
+            doubt.endpoints.remove(key);
+        }
         let gone = self.endpoints.remove(key)?;
         let wanted = !self.scope.unhealthy || gone.status == Status::Unhealthy;
         wanted.then_some(Change::Removed(gone))
@@ -132,8 +166,8 @@ impl<'a> View<'a> {
     /// What a node reports replaces what it has reported.
     fn node(&mut self, report: wire::NodeGuards) -> Vec<Change> {
         let node = report.node.clone();
-        if let Some((_, nodes)) = &mut self.doubt {
-            nodes.remove(&node);
+        if let Some(doubt) = &mut self.doubt {
+            doubt.nodes.remove(&node);
         }
         if let Some(sync) = &mut self.sync {
             sync.nodes.insert(node.clone());
@@ -155,7 +189,7 @@ impl<'a> View<'a> {
     }
 
     fn synced(&mut self, now: Instant) -> Vec<Change> {
-        let Some(Sync { endpoints, nodes, held: mut changes }) = self.sync.take() else {
+        let Some(Sync { endpoints, nodes, unknown, held: mut changes }) = self.sync.take() else {
             return Vec::new();
         };
         let gone = self.endpoints.keys().filter(|key| !endpoints.contains(key)).cloned();
@@ -164,19 +198,21 @@ impl<'a> View<'a> {
         }
         // Perhaps the node has none any more, perhaps it has not reported yet.
         let missing = self.guards.values().filter(|guard| !nodes.contains(&guard.node));
-        let missing: BTreeSet<_> = missing.map(|guard| guard.node.clone()).collect();
-        self.doubt = (!missing.is_empty()).then(|| (now + GRACE, missing));
+        let nodes = missing.map(|guard| guard.node.clone()).collect();
+        self.doubt = Some(Doubt { end: now + GRACE, nodes, endpoints: unknown });
         changes
     }
 
-    /// When [`Self::end_doubt`] is to be called.
-    pub(super) fn doubt_ends(&self) -> Option<Instant> {
-        self.doubt.as_ref().map(|(end, _)| *end)
+    /// When [`Self::end_grace`] is to be called.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        self.doubt.as_ref().map(|doubt| doubt.end)
     }
 
-    /// Guards that have not come again are over.
-    pub(super) fn end_doubt(&mut self) -> Vec<Change> {
-        let nodes = self.doubt.take().map(|(_, nodes)| nodes).unwrap_or_default();
-        self.end_guards(|guard| nodes.contains(&guard.node))
+    /// Guards that have not come again are over, and what is not known is shown so.
+    pub(super) fn end_grace(&mut self) -> Vec<Change> {
+        let Some(Doubt { nodes, endpoints, .. }) = self.doubt.take() else { return Vec::new() };
+        let mut changes = self.end_guards(|guard| nodes.contains(&guard.node));
+        changes.extend(endpoints.into_iter().filter_map(|(key, it)| self.show(key, it)));
+        changes
     }
 }

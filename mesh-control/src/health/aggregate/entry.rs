@@ -169,6 +169,7 @@ impl Entry {
 
     /// Applies the rules. Returns whether it looks different now, and the change of its status.
     pub(super) fn evaluate(&mut self, now: Instant) -> (bool, Option<Transition>) {
+        let was_held = self.is_held();
         let node = self.subject.node.as_ref();
         let verdict = judge(node, &self.reports, self.recalled);
         let own = |source: &Source| matches!(source, Source::Agent(agent) if node == Some(agent));
@@ -185,8 +186,14 @@ impl Entry {
         let conflicts = self.conflicting().count();
         let before = &self.published;
         let same_status = next.status == before.status;
-        // The status counts from when it was found, which may be before this control plane.
-        next.since = if same_status { before.since } else { Some(next.since.unwrap_or(now)) };
+        next.since = if same_status {
+            before.since
+        } else {
+            // From when it was found, which may be before this control plane; but not while
+            // something else was published.
+            let found = next.since.filter(|_| !was_held).unwrap_or(now);
+            before.since.max(Some(found))
+        };
         let changed = !same_status
             || next.reason != before.reason
             || next.source != before.source

@@ -296,6 +296,52 @@ fn an_endpoint_that_comes_and_goes_is_held_and_longer_each_time() {
 }
 
 #[test]
+fn a_status_is_as_old_as_its_publication_at_most() {
+    let mut bench = Bench::new("n1");
+    let begin = bench.now;
+    let says = |bench: &mut Bench, source: &Source, status, since| {
+        let finding = (name("e"), found(Some(status), since));
+        match source {
+            Source::Agent(node) => {
+                bench.it.heard(node, (true, TTL), [finding], [], bench.now);
+            }
+            Source::ControlPlane => bench.it.report(source, &finding.0, finding.1, bench.now),
+        }
+    };
+    let agent = Source::Agent(label("n1"));
+    let age = |bench: &Bench| bench.view().age.as_secs();
+    bench.pass(1_000);
+    // The first one is as old as its agent says.
+    says(&mut bench, &agent, Healthy, begin);
+    assert_eq!(age(&bench), 1_000);
+    let failed = bench.now;
+    bench.pass(3);
+    says(&mut bench, &agent, Unhealthy, failed);
+    assert_eq!(age(&bench), 3);
+    // Another has found something else all along.
+    bench.pass(15);
+    says(&mut bench, &Source::ControlPlane, Healthy, begin);
+    assert_eq!((bench.shown().0, age(&bench)), (Some(Healthy), 18));
+
+    // Held: unhealthy from when it is, and healthy from when it is no longer.
+    for _ in 0..3 {
+        bench.pass(1);
+        bench.own(Unhealthy);
+        bench.pass(1);
+        bench.own(Healthy);
+    }
+    assert!(bench.view().held.is_some());
+    let healthy_since = bench.now;
+    for _ in 0..9 {
+        bench.pass(1);
+        says(&mut bench, &agent, Healthy, healthy_since);
+    }
+    assert_eq!(bench.shown().0, Some(Unhealthy));
+    bench.pass(1);
+    assert_eq!((bench.shown().0, age(&bench)), (Some(Healthy), 0));
+}
+
+#[test]
 fn five_changes_are_not_too_many() {
     let mut bench = Bench::new("n1");
     for status in [Healthy, Unhealthy, Healthy, Unhealthy, Healthy, Unhealthy] {

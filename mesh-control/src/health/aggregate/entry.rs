@@ -13,7 +13,7 @@ use super::{MAX_REPORTERS, Subject, Transition};
 pub(super) struct Entry {
     pub(super) subject: Subject,
     /// What it was before the control plane was restarted, or before it had this node.
-    pub(super) recalled: Option<Health>,
+    recalled: Option<Health>,
     reports: Vec<Report>,
     /// What the reports say together, without damping.
     raw: Option<Health>,
@@ -120,6 +120,17 @@ impl Entry {
         }
         let (source, standing) = (source.clone(), Standing::Current);
         self.reports.push(Report { source, finding, standing });
+        true
+    }
+
+    /// What it was before the control plane was restarted; among several, unhealthy wins. Returns
+    /// whether that is news.
+    pub(super) fn recall(&mut self, status: Health) -> bool {
+        let decided = self.published.source.is_some();
+        if decided || self.recalled >= Some(status) {
+            return false;
+        }
+        self.recalled = Some(status);
         true
     }
 

@@ -96,8 +96,8 @@ impl Aggregator {
     /// What an endpoint was before the control plane was restarted. Counts for nothing once
     /// anybody has decided.
     pub fn recall(&mut self, name: &ObjectName, status: Health, now: Instant) {
-        if let Some(entry) = self.endpoints.get_mut(name) {
-            entry.recalled = entry.recalled.max(Some(status));
+        // Every agent says it of every endpoint.
+        if self.endpoints.get_mut(name).is_some_and(|entry| entry.recall(status)) {
             self.evaluate(name, now);
         }
     }

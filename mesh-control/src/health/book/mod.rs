@@ -28,6 +28,8 @@ use crate::world::World;
 pub const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Most agents that report at a time.
 pub const MAX_AGENTS: usize = 10_000;
+/// Claims of an agent that are taken in at a time.
+const PIECE: usize = 1_000;
 /// Events that a watch may be behind.
 const MAX_BEHIND: usize = 8_192;
 
@@ -175,14 +177,19 @@ impl HealthBook {
         if now >= self.warm_at {
             return;
         }
-        self.change(now, |state| {
-            for (name, version) in claimed {
-                if let (Ok(name), Some(status)) = (name.parse(), self.resources.status_of(version))
-                {
-                    state.aggregator.recall(&name, status, now);
-                }
-            }
+        // Without the lock: an agent claims every endpoint, and after a start all agents do.
+        let claimed = claimed.iter().filter_map(|(name, version)| {
+            let status = self.resources.status_of(version)?;
+            Some((name.parse().ok()?, status))
         });
+        let claimed: Vec<(ObjectName, Health)> = claimed.collect();
+        for piece in claimed.chunks(PIECE) {
+            self.change(now, |state| {
+                for (name, status) in piece {
+                    state.aggregator.recall(name, *status, now);
+                }
+            });
+        }
     }
 
     /// What is known, and everything that follows.
@@ -202,12 +209,6 @@ impl HealthBook {
     #[must_use]
     pub fn uncovered(&self) -> Vec<Subject> {
         self.lock().aggregator.uncovered().cloned().collect()
-    }
-
-    /// The published status of an endpoint.
-    #[must_use]
-    pub fn status(&self, name: &ObjectName) -> Option<Health> {
-        self.lock().aggregator.status(name)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -204,12 +204,14 @@ fn an_agent_that_begins_anew_makes_nobody_forget() {
 #[test]
 fn what_was_known_before_a_restart_counts_until_anybody_decides() {
     let mut bench = Bench::new("n1");
-    bench.it.recall(&name("e"), Unhealthy, bench.now);
-    bench.it.recall(&name("e"), Healthy, bench.now);
+    for status in [Healthy, Unhealthy, Healthy] {
+        bench.it.recall(&name("e"), status, bench.now);
+    }
     assert_eq!(bench.shown().0, Some(Unhealthy));
     bench.agent("n1", true, None);
     assert_eq!(bench.shown().0, Some(Unhealthy));
     bench.own(Healthy);
+    bench.it.recall(&name("e"), Unhealthy, bench.now);
     assert_eq!(bench.shown().0, Some(Healthy));
     bench.it.heard(&label("n1"), (false, TTL), [], [name("e")], bench.now);
     assert_eq!(bench.shown().0, None, "it does not come back");

@@ -71,15 +71,27 @@ impl HealthBook {
             .map(|name| (name.to_string(), state.aggregator.status(&name)))
             .collect();
         drop(state);
-        let previous = self.snapshots.borrow().clone().unwrap_or_default();
+        let (first, previous) = {
+            let snapshot = self.snapshots.borrow();
+            (snapshot.is_none(), snapshot.clone().unwrap_or_default())
+        };
         let before = |name: &str| previous.get(HEALTH, name);
+        let mut edits = 0_usize;
         let mut builder = Snapshot::edit(&previous, previous.revision() + 1);
         for (name, status) in changed {
-            builder = match status.map(|status| self.resources.of(status)) {
-                Some(resource) if before(&name) == Some(&resource) => builder,
+            let next = status.map(|status| self.resources.of(status));
+            if before(&name) == next.as_ref() {
+                continue;
+            }
+            edits += 1;
+            builder = match next {
                 Some(resource) => builder.insert(HEALTH, name, resource),
                 None => builder.remove(HEALTH, &name),
             };
+        }
+        // Something else has changed about them, such as the reason.
+        if edits == 0 && !first {
+            return;
         }
         self.snapshots.send_replace(Some(Arc::new(builder.build())));
     }

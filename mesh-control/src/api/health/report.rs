@@ -44,8 +44,8 @@ pub(super) fn decode(
     let ttl = if ttl_ms == 0 { TTL } else { Duration::from_millis(ttl_ms) };
     let findings = endpoints.into_iter().map(|endpoint| finding(endpoint, now));
     let gone = gone.iter().map(|reference| name(&reference.namespace, &reference.name));
-    let shorter = |mut guard: wire::GuardReport| {
-        shorten(&mut guard.cause);
+    let tidied = |mut guard: wire::GuardReport| {
+        tidy(&mut guard.cause);
         guard
     };
     Ok(AgentReport {
@@ -56,7 +56,7 @@ pub(super) fn decode(
         gone: gone.collect::<Result<_, Status>>()?,
         guards: wire::NodeGuards {
             node,
-            guards: guards.into_iter().map(shorter).collect(),
+            guards: guards.into_iter().map(tidied).collect(),
             omitted: guards_omitted,
         },
     })
@@ -72,7 +72,7 @@ fn finding(
         wire::HealthStatus::Unhealthy => Some(Health::Unhealthy),
         wire::HealthStatus::Unspecified => None,
     };
-    shorten(&mut endpoint.reason);
+    tidy(&mut endpoint.reason);
     let finding = Finding {
         status,
         reason: endpoint.reason,
@@ -90,6 +90,8 @@ fn name(namespace: &str, name: &str) -> Result<ObjectName, Status> {
     })
 }
 
-fn shorten(text: &mut String) {
+/// For a terminal and a log line: nothing that moves the cursor, and not too long.
+fn tidy(text: &mut String) {
+    text.retain(|it| !it.is_control());
     text.truncate(text.floor_char_boundary(MAX_TEXT));
 }

@@ -36,6 +36,8 @@ const MAX_REPORTERS: usize = 8;
 pub struct Aggregator {
     endpoints: BTreeMap<ObjectName, Entry>,
     agents: BTreeMap<Label, Agent>,
+    /// When the agents that report now are taken for gone.
+    deadlines: BTreeSet<(Instant, Label)>,
     /// When holds are over.
     holds: BTreeSet<(Instant, ObjectName)>,
     counts: Counts,
@@ -118,7 +120,11 @@ impl Aggregator {
             return true;
         }
         let agent = self.agents.entry(node.clone()).or_default();
-        agent.until = now.checked_add(ttl);
+        let until = now.checked_add(ttl).unwrap_or(now);
+        if let Some(before) = agent.until.replace(until) {
+            self.deadlines.remove(&(before, node.clone()));
+        }
+        self.deadlines.insert((until, node.clone()));
         agent.resend &= !full;
         let resend = agent.resend;
         let mut before = if full { agent.endpoints.clone() } else { BTreeSet::new() };
@@ -165,9 +171,13 @@ impl Aggregator {
 
     /// Time has passed: agents that were not heard of are gone, holds end. Returns the agents.
     pub fn expire(&mut self, now: Instant) -> Vec<Label> {
-        let over = |agent: &Agent| agent.until.is_some_and(|until| until <= now);
-        let gone = self.agents.iter().filter(|(_, agent)| over(agent));
-        let gone: Vec<Label> = gone.map(|(node, _)| node.clone()).collect();
+        let mut gone = Vec::new();
+        while let Some((until, node)) = self.deadlines.first().cloned()
+            && until <= now
+        {
+            self.deadlines.pop_first();
+            gone.push(node);
+        }
         for node in &gone {
             let source = Source::Agent(node.clone());
             let Some(agent) = self.agents.get_mut(node) else { continue };
@@ -189,7 +199,7 @@ impl Aggregator {
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        let agents = self.agents.values().filter_map(|agent| agent.until).min();
+        let agents = self.deadlines.first().map(|(until, _)| *until);
         let holds = self.holds.first().map(|(over, _)| *over);
         agents.into_iter().chain(holds).min()
     }

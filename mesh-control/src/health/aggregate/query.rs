@@ -60,6 +60,6 @@ impl Aggregator {
     /// How many agents report now.
     #[must_use]
     pub fn agents(&self) -> usize {
-        self.agents.values().filter(|agent| agent.until.is_some()).count()
+        self.deadlines.len()
     }
 }

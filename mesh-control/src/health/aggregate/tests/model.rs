@@ -310,6 +310,9 @@ proptest! {
             let known = model.known.len();
             prop_assert!(it.holds.len() <= known);
             prop_assert!(it.agents.values().filter(|agent| agent.until.is_none()).count() <= known * MAX_REPORTERS);
+            let deadlines: BTreeMap<_, _> = it.deadlines.iter().map(|(until, node)| (node.to_string(), *until)).collect();
+            prop_assert_eq!(&deadlines, &model.agents);
+            prop_assert_eq!(it.agents(), it.agents.values().filter(|agent| agent.until.is_some()).count());
             let held: usize = it.agents.values().map(|agent| agent.endpoints.len()).sum();
             let reports: usize = it.endpoints.values().map(|entry| entry.sources().filter(|source| **source != Source::ControlPlane).count()).sum();
             prop_assert_eq!(held, reports);

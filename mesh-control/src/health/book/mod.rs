@@ -8,6 +8,8 @@
 
 mod publish;
 mod take;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

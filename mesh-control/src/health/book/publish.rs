@@ -63,7 +63,7 @@ impl HealthBook {
         });
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let mut state = self.lock();
         let changed = std::mem::take(&mut state.unpublished);
         let changed: Vec<_> = changed

@@ -95,3 +95,30 @@ fn tidy(text: &mut String) {
     text.retain(|it| !it.is_control());
     text.truncate(text.floor_char_boundary(MAX_TEXT));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_are_shown_is_tidy() {
+        let endpoint = wire::EndpointReport {
+            namespace: "shop".to_owned(),
+            name: "web-1".to_owned(),
+            reason: format!("\u{1b}[2Jstatus\r\n 503\u{9b}\0 {}", "ü".repeat(300)),
+            ..wire::EndpointReport::default()
+        };
+        let guard = wire::GuardReport { cause: "a\nb".to_owned(), ..wire::GuardReport::default() };
+        let request = wire::ReportHealthRequest {
+            node: "n1".to_owned(),
+            endpoints: vec![endpoint],
+            guards: vec![guard],
+            ..wire::ReportHealthRequest::default()
+        };
+        let report = decode(request, Instant::now()).unwrap();
+        let (_, finding) = &report.findings[0];
+        assert!(finding.reason.starts_with("[2Jstatus 503 ü"), "{}", finding.reason);
+        assert!((MAX_TEXT - 1..=MAX_TEXT).contains(&finding.reason.len()));
+        assert_eq!(report.guards.guards[0].cause, "ab");
+    }
+}

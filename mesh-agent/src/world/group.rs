@@ -1,6 +1,7 @@
 //! A service with everything that belongs to it: its configuration, and its endpoints, kept small
 //! because there are many of them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub struct Group {
     /// Groups whose traffic rules name this one.
     pub(super) dependents: Vec<GroupId>,
     /// Endpoints that turned healthy lately, and when; see [`super::World::set_time`].
-    pub(super) turned: Vec<(Name, Duration)>,
+    pub(super) turned: BTreeMap<Name, Duration>,
 }
 
 impl Group {
@@ -127,7 +128,7 @@ impl Group {
             config: None,
             members: Vec::new(),
             dependents: Vec::new(),
-            turned: Vec::new(),
+            turned: BTreeMap::new(),
         }
     }
 
@@ -147,7 +148,7 @@ impl Group {
     /// When an endpoint turned healthy, if that was lately.
     #[must_use]
     pub fn turned(&self, name: &Name) -> Option<Duration> {
-        self.turned.iter().find(|(other, _)| other == name).map(|(_, since)| *since)
+        self.turned.get(name).copied()
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -185,7 +186,7 @@ impl Group {
                 Some(before) if **before != member => {
                     if before.address != member.address {
                         // Another instance: it does not go on where the old one was.
-                        self.turned.retain(|(name, _)| *name != member.name);
+                        self.turned.remove(&member.name);
                     }
                     *before = Arc::new(member);
                     true
@@ -206,7 +207,7 @@ impl Group {
     }
 
     pub(super) fn remove(&mut self, name: &Name) -> Option<Arc<Member>> {
-        self.turned.retain(|(other, _)| other != name);
+        self.turned.remove(name);
         let found = self.members.binary_search_by(|other| other.name.cmp(name));
         found.ok().map(|at| self.members.remove(at))
     }

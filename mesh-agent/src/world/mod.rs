@@ -57,6 +57,8 @@ pub struct World {
     now: Option<Duration>,
     /// Groups with endpoints that turned healthy lately.
     turning: BTreeSet<GroupId>,
+    /// When the first of their steps ends, or earlier.
+    due: Option<Duration>,
     /// What has changed since the health checks asked last.
     to_check: BTreeSet<GroupId>,
 }
@@ -155,6 +157,7 @@ impl World {
             }
         }
         self.changed.insert(id);
+        self.hurry();
     }
 
     fn put_endpoint(&mut self, endpoint: Endpoint) {
@@ -168,6 +171,7 @@ impl World {
         if let Some(group) = self.group_mut(id)
             && group.put(endpoint, level, health)
         {
+            self.calm(id);
             self.touch(id);
         }
     }
@@ -175,6 +179,7 @@ impl World {
     /// Returns what is said of its health.
     fn remove_member(&mut self, id: GroupId, name: &ObjectName) -> Option<Health> {
         let removed = self.group_mut(id)?.remove(&name.name)?;
+        self.calm(id);
         self.touch(id);
         removed.health
     }

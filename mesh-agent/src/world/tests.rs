@@ -174,3 +174,79 @@ fn another_instance_begins_anew() {
     world.apply(put(moved));
     assert_eq!(world.next_step(), None);
 }
+
+#[test]
+fn endpoints_that_turn_one_after_another_grow_together() {
+    const ENDPOINTS: u64 = 1_000;
+    let ms = Duration::from_millis;
+    let slow = ms(30_000);
+    let mut world = checked(Some(slow));
+    let nth = |n: u64| format!("b-v1-{n}");
+    for n in 1..=ENDPOINTS {
+        let mut endpoint = endpoint("b", "v1", 1, 1);
+        endpoint.name = name(&nth(n));
+        world.apply(put(endpoint));
+        world.apply(said(&nth(n), Health::Unhealthy));
+    }
+    let weights = |world: &World| {
+        let group = world.group(world.find(&name("b")).unwrap()).unwrap();
+        let step =
+            |member: &std::sync::Arc<Member>| world.step(group.turned(&member.name), Some(slow));
+        group.members().iter().map(step).collect::<Vec<_>>()
+    };
+    // They turn healthy within seven seconds.
+    for n in 1..=ENDPOINTS {
+        world.set_time(ms(7 * n));
+        world.apply(said(&nth(n), Health::Healthy));
+    }
+    world.take_changed();
+    assert!(weights(&world).iter().all(|step| *step < STEPS));
+    let mut before = weights(&world);
+    let mut looks = 0;
+    while let Some(wait) = world.next_step() {
+        world.set_time(world.now.unwrap() + wait);
+        assert_eq!(changed(&mut world), ["default/b"]);
+        let now = weights(&world);
+        assert!(now != before && now.iter().zip(&before).all(|(now, before)| now >= before));
+        before = now;
+        looks += 1;
+    }
+    // One for each 300 ms that are left, not nine for each endpoint.
+    assert!((90..=115).contains(&looks), "{looks}");
+    assert!(before.iter().all(|step| *step == STEPS));
+    assert!(world.now.unwrap() <= ms(7 * ENDPOINTS) + slow);
+    assert!(world.turning.is_empty());
+}
+
+#[test]
+fn a_slow_start_that_is_shorter_than_the_grid_ends() {
+    let ms = Duration::from_millis;
+    let mut world = checked(Some(ms(10)));
+    world.set_time(ms(1_001));
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.apply(said("b-v1-1", Health::Healthy));
+    world.take_changed();
+    assert_eq!(world.next_step(), Some(ms(99)));
+    world.set_time(ms(1_099));
+    assert_eq!(changed(&mut world), Vec::<String>::new());
+    world.set_time(ms(1_100));
+    assert_eq!(changed(&mut world), ["default/b"]);
+    assert_eq!(world.next_step(), None);
+}
+
+#[test]
+fn a_slow_start_that_is_taken_back_ends_at_once() {
+    let at = Duration::from_secs;
+    let mut world = checked(Some(at(10)));
+    world.set_time(at(1));
+    world.apply(said("b-v1-1", Health::Unhealthy));
+    world.apply(said("b-v1-1", Health::Healthy));
+    let mut config = config_to("b", &[]);
+    config.health_check = Some(Box::new(crate::testing::health_check(Health::Healthy)));
+    world.apply(put(config));
+    assert_eq!(changed(&mut world), ["default/a", "default/b"]);
+    assert_eq!(world.next_step(), Some(Duration::ZERO));
+    world.set_time(at(1));
+    assert_eq!(world.next_step(), None);
+    assert!(world.turning.is_empty());
+}

@@ -56,8 +56,8 @@ impl Upkeep {
     /// Passes on which endpoints have gone, and whose the guards are, if that has changed.
     pub fn tell<M: MapStore>(&mut self, reconciler: &Reconciler<M>) {
         let guarded = reconciler.guarded();
-        if guarded != *self.guarded {
-            self.guarded = Arc::new(guarded);
+        if !Arc::ptr_eq(guarded, &self.guarded) {
+            self.guarded = Arc::clone(guarded);
             self.guards.know(&self.guarded);
         }
         let removed: Vec<Removed> = reconciler.removed().collect();

@@ -103,6 +103,7 @@ impl State {
 
     /// Leaves an index to whoever takes its frontends over, or else to be freed.
     pub(super) fn disown(&mut self, index: ServiceIndex) {
+        self.guarded.touch(index);
         if let Some(holding) = self.held.get_mut(&index) {
             holding.owner = None;
             self.unowned.insert(index);

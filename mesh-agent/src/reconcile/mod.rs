@@ -21,6 +21,7 @@ mod tests;
 mod update;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::model::{Kind, ObjectRef};
@@ -31,6 +32,7 @@ use self::state::State;
 pub use self::update::Removed;
 use crate::compile::{Kernel, Rejection};
 use crate::diff::MapOp;
+use crate::guard::directory::Directory;
 use crate::image::MapImage;
 use crate::ledger::Journal;
 use crate::maps::{Held, MapError, MapStore};
@@ -165,6 +167,7 @@ impl<M: MapStore> Reconciler<M> {
         self.unsure = false;
         self.installed = true;
         self.state.note_gone(&update.removed);
+        self.state.settle_guarded();
         self.report = self.reported(ops.len());
         Ok(&self.report)
     }
@@ -215,6 +218,7 @@ impl<M: MapStore> Reconciler<M> {
         self.run(&ops)?;
         let services = self.state.reclaim(&idle);
         self.settle(idle.iter().map(|(index, _)| *index), services)?;
+        self.state.settle_guarded();
         self.unsure = false;
         Ok(ops.len())
     }
@@ -238,6 +242,13 @@ impl<M: MapStore> Reconciler<M> {
             self.taken_over &= !matches!(op, MapOp::Grace);
         }
         Ok(())
+    }
+
+    /// The kernel services with guards, as the maps held them after the last [`Self::install`] or
+    /// [`Self::retire`] that succeeded; without their policies. It is the same one until something
+    /// in it changes.
+    pub const fn guarded(&self) -> &Arc<Directory> {
+        self.state.guarded.directory()
     }
 
     /// What the maps hold.

@@ -235,6 +235,7 @@ impl State {
         holding.owner = Some(unit);
         holding.protocol = unit.protocol.number();
         holding.drain_timeout = drain_timeout;
+        self.guarded.touch(index);
         self.unowned.remove(&index);
     }
 

@@ -11,6 +11,7 @@ use mesh_common::backend::BackendIndex;
 use mesh_common::frontend::FrontendKey;
 use mesh_common::service::{ServiceFlags, ServiceIndex};
 
+use super::guarded::Guarded;
 use super::room::{Pool, Ranges};
 use crate::compile::{Kernel, Limits, UnitKey};
 use crate::diff::Forget;
@@ -118,6 +119,8 @@ pub(super) struct State {
     pub(super) troubles: BTreeMap<(ObjectName, UnitKey), Trouble>,
     /// All units have to be compiled.
     pub(super) all: bool,
+    /// Whose the guards are.
+    pub(super) guarded: Guarded,
 }
 
 impl State {
@@ -147,6 +150,7 @@ impl State {
             refused: BTreeSet::new(),
             troubles: BTreeMap::new(),
             all: false,
+            guarded: Guarded::default(),
         };
         state.adopt(actual);
         state
@@ -210,6 +214,7 @@ impl State {
         }
         self.actual = actual;
         self.all = true;
+        self.touch_all_guarded();
     }
 
     /// Sets which backends are ejected now; their services are compiled again where that differs.
@@ -240,6 +245,9 @@ impl State {
     }
 
     pub(super) fn set_member(&mut self, index: BackendIndex, member: Option<Arc<Member>>) {
+        if let Some(backend) = self.actual.backends.get(&index) {
+            self.guarded.touch(backend.service);
+        }
         let at = place(index);
         if at >= self.members.len() && member.is_some() {
             self.members.resize(at + 1, None);

@@ -75,6 +75,10 @@ impl State {
             }
         }
         for unit in dirty {
+            // Also where it does not go: its configuration may be another.
+            if let Some(index) = self.units.get(&unit).and_then(|unit| unit.index) {
+                self.guarded.touch(index);
+            }
             self.stage(unit, &mut update);
         }
         self.sweep(&mut update);
@@ -200,6 +204,7 @@ impl State {
         }
         let gone: BTreeSet<BackendIndex> = backends.iter().map(|(index, _)| *index).collect();
         for index in touched {
+            self.guarded.touch(index);
             let Some(holding) = self.held.get_mut(&index) else { continue };
             holding.backends.retain(|backend| !gone.contains(backend));
             // Given up before, and now the last of it has gone.

@@ -29,7 +29,7 @@ fn guarded(backend_breaker: bool) -> ServiceConfig {
     ServiceConfig { circuit_breaker: Some(Box::new(breaker)), ..config("a", &[]) }
 }
 
-fn detecting() -> ServiceConfig {
+pub(super) fn detecting() -> ServiceConfig {
     let detection = OutlierDetection {
         consecutive_failures: Some(5),
         interval: Duration::from_secs(10),

@@ -1,6 +1,7 @@
 //! The reconciler under test: counters and their owners, limits, restarts; `order` has the theorem
 //! about the order of writes, `same` that an update gives what a new start would.
 
+mod guarded;
 mod guards;
 mod order;
 mod same;

@@ -36,6 +36,7 @@ proptest! {
             if *retires {
                 reconciler.retire(NOW).unwrap();
             }
+            guarded::check(&mut reconciler)?;
             before = objects.clone();
         }
         let expected = fresh(&before);

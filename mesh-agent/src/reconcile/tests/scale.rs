@@ -11,16 +11,16 @@ use crate::testing::label;
 
 /// How many services, unless `MESH_SERVICES` says so.
 const SERVICES: u32 = 500;
-const ENDPOINTS: u32 = 10;
-const LARGE: Limits =
+pub(super) const ENDPOINTS: u32 = 10;
+pub(super) const LARGE: Limits =
     Limits { frontends: 65_536, services: 32_768, slots: 524_288, backends: 262_144 };
 
-fn nth_service(n: u32) -> Service {
+pub(super) fn nth_service(n: u32) -> Service {
     let vips = vec![Ipv4Addr::from(0x0a60_0000 + n).into()];
     Service { vips, ..service(&format!("service-{n}"), &[], &[80]) }
 }
 
-fn nth_endpoint(service: u32, n: u32, weight: u32) -> Endpoint {
+pub(super) fn nth_endpoint(service: u32, n: u32, weight: u32) -> Endpoint {
     let at = service * ENDPOINTS + n;
     Endpoint {
         name: name(&format!("service-{service}-endpoint-{n}")),

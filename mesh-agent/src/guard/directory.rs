@@ -81,10 +81,17 @@ impl Entry {
         self.backends.get(at)
     }
 
-    /// Whether backends are ejected at all.
+    /// Whether it has outlier detection at all. In panic it has: nobody is ejected meanwhile, but
+    /// the ejections that there are go on.
     #[must_use]
     pub const fn ejects(&self) -> bool {
-        self.policy.outlier.base_ms != 0
+        self.policy.outlier.max_ejected != 0
+    }
+
+    /// Whether backends may be ejected now.
+    #[must_use]
+    pub const fn ejects_now(&self) -> bool {
+        self.ejects() && self.policy.outlier.base_ms != 0
     }
 }
 

@@ -242,7 +242,8 @@ impl<S: GuardStore> Follower<S> {
             }
         };
         let eject = |(service, backend, Ended { failed, total })| {
-            let policy = self.directory.find(service)?.policy.outlier;
+            let entry = self.directory.find(service).filter(|entry| entry.ejects_now())?;
+            let policy = entry.policy.outlier;
             let word = act::eject(&self.store, (service, backend), &policy, millis(now))?;
             let source = Source::Percentage { failed, total };
             self.watch.acted(Key::outlier(service, backend), word, nanos(now), source)

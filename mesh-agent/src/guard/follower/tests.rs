@@ -149,6 +149,36 @@ fn without_a_policy_nobody_stays_ejected() {
 }
 
 #[test]
+fn panic_ends_no_ejection_and_begins_none() {
+    let mut bed = bed();
+    bed.follower.step(vec![Input::Directory(directory())], seconds(100));
+    bed.count(ONE, 0, 10);
+    bed.follower.step(Vec::new(), seconds(110));
+    assert_eq!(bed.sent(), [[7]]);
+    let ejected = bed.follower.store.read(Word::Outlier(ONE));
+
+    // What the compiler leaves of it in panic; the rest of the policy is as it was.
+    let outlier = OutlierPolicy { consecutive_failures: 0, base_ms: 0, max_ejected: 2, ..POLICY };
+    bed.follower.store.set_policy(SERVICE, Policy { outlier, ..Policy::default() });
+    bed.count(TWO, 0, 10);
+    bed.follower.step(vec![Input::Directory(directory())], seconds(115));
+    bed.follower.step(Vec::new(), seconds(125));
+    assert_eq!(bed.sent(), Vec::<Vec<u32>>::new());
+    assert_eq!(bed.follower.store.read(Word::Outlier(ONE)), ejected);
+    assert_eq!(bed.follower.store.read(Word::Outlier(TWO)), 0);
+
+    // Its time passes meanwhile, and after that the percentage is looked at as before.
+    bed.follower.step(Vec::new(), seconds(140));
+    assert_eq!(bed.sent(), [Vec::<u32>::new()]);
+    assert_eq!(bed.follower.store.read(Word::Ejected(SERVICE)), 0);
+    bed.follower.store.set_policy(SERVICE, Policy { outlier: POLICY, ..Policy::default() });
+    bed.count(TWO, 0, 20);
+    bed.follower.step(Vec::new(), seconds(141));
+    bed.follower.step(Vec::new(), seconds(151));
+    assert_eq!(bed.sent(), [[8]]);
+}
+
+#[test]
 fn numbers_are_those_of_the_moment() {
     let mut bed = bed();
     bed.follower.step(vec![Input::Directory(directory())], seconds(100));

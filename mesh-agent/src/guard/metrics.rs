@@ -152,7 +152,7 @@ fn connections(registry: &mut Registry, stats: &Stats) {
     }
     registry.register(
         "mesh_agent_guard_skipped",
-        "Times a connection went to another endpoint because of this one's limits or breaker",
+        "Times an endpoint was asked for a place and had none",
         skipped,
     );
 }

@@ -55,7 +55,7 @@ pub struct Stats {
     pub loads: BTreeMap<Port, (u64, u64)>,
     /// Connections refused.
     pub refused: BTreeMap<Port, Refused>,
-    /// Times a connection went to another endpoint instead.
+    /// Times an endpoint was asked for a place and had none.
     pub skipped: BTreeMap<(Port, Name), u64>,
     /// What got lost and was found.
     pub repairs: Repairs,

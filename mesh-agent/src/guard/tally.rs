@@ -1,7 +1,7 @@
 //! Totals of what the programs count about guards: their words begin anew when an index gets
 //! another holder, totals do not. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::model::{Name, ObjectName};
 use mesh_common::backend::BackendIndex;
@@ -42,7 +42,7 @@ impl Refused {
 }
 
 /// What has been added to a count that may have begun anew.
-const fn grown(before: u64, now: u64) -> u64 {
+pub(super) const fn grown(before: u64, now: u64) -> u64 {
     if now >= before { now - before } else { now }
 }
 
@@ -54,13 +54,13 @@ pub type Port = (ObjectName, u16);
 pub struct Tally {
     /// Connections refused.
     pub refused: BTreeMap<Port, Refused>,
-    /// Times a connection went to another endpoint instead.
+    /// Times an endpoint was asked for a place and had none.
     pub skipped: BTreeMap<(Port, Name), u64>,
     services: BTreeMap<ServiceIndex, (Port, Refused)>,
     backends: BTreeMap<BackendIndex, (u32, u64)>,
 }
 
-/// Names without any index that are kept.
+/// Names that are kept, but for those in use.
 const MOST: usize = 10_000;
 
 impl Tally {
@@ -89,11 +89,89 @@ impl Tally {
                 }
             }
         }
-        while self.skipped.len() > MOST {
-            self.skipped.pop_first();
+        self.forget(directory, MOST);
+    }
+
+    /// Drops names that have no index any more, the first ones, where there are more than `most`.
+    /// Those that have one stay, however many: they would only come again, from 0.
+    fn forget(&mut self, directory: &Directory, most: usize) {
+        let (skipped, refused) = (self.skipped.len(), self.refused.len());
+        if skipped <= most && refused <= most {
+            return;
         }
-        while self.refused.len() > MOST {
-            self.refused.pop_first();
+        let mut live: BTreeMap<(&ObjectName, u16), BTreeSet<&Name>> = BTreeMap::new();
+        for entry in &directory.services {
+            let endpoints = live.entry((&entry.name, entry.port)).or_default();
+            endpoints.extend(entry.backends.iter().map(|holder| &holder.endpoint));
         }
+        let has_port = |(name, port): &Port| live.contains_key(&(name, *port));
+        let has = |(name, port): &Port, endpoint: &Name| {
+            live.get(&(name, *port)).is_some_and(|endpoints| endpoints.contains(endpoint))
+        };
+        let mut surplus = skipped.saturating_sub(most);
+        self.skipped.retain(|(port, endpoint), _| {
+            surplus == 0 || has(port, endpoint) || {
+                surplus -= 1;
+                false
+            }
+        });
+        let mut surplus = refused.saturating_sub(most);
+        self.refused.retain(|port, _| {
+            surplus == 0 || has_port(port) || {
+                surplus -= 1;
+                false
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_common::policy::Policy;
+
+    use super::*;
+    use crate::compile::Family;
+    use crate::guard::directory::{Entry, Holder};
+
+    fn directory(names: &[&str]) -> Directory {
+        let entry = |name: &&str| {
+            let endpoint = format!("{name}-1").parse().unwrap();
+            let index = BackendIndex { index: u32::from(name.as_bytes()[0]) };
+            Entry {
+                index: ServiceIndex { index: index.index },
+                name: format!("default/{name}").parse().unwrap(),
+                port: 80,
+                family: Family::V4,
+                percentage: None,
+                policy: Policy::default(),
+                backends: vec![Holder { index, generation: 5, endpoint }],
+            }
+        };
+        let services = names.iter().map(entry).collect();
+        Directory { services, counts_active: false }
+    }
+
+    #[test]
+    fn names_that_are_used_stay_however_many_there_are() {
+        let mut tally = Tally::default();
+        let look = |tally: &mut Tally, directory: &Directory, count| {
+            let service = |_| ServiceGuard { refused_open: count, ..ServiceGuard::default() };
+            let backend = |_| BackendGuard { skipped: count, ..BackendGuard::default() };
+            tally.look(directory, service, backend);
+        };
+        let all = directory(&["a", "b", "c", "d"]);
+        look(&mut tally, &all, 3);
+        tally.forget(&all, 2);
+        assert_eq!((tally.skipped.len(), tally.refused.len()), (4, 4));
+        // Of those that have gone, as many as are too many.
+        let some = directory(&["a", "d"]);
+        look(&mut tally, &some, 7);
+        tally.forget(&some, 3);
+        let left: Vec<String> = tally.refused.keys().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(left, ["default/a", "default/c", "default/d"]);
+        let left: Vec<(String, u64)> =
+            tally.skipped.iter().map(|((_, name), count)| (name.to_string(), *count)).collect();
+        let expected = [("a-1", 7), ("c-1", 3), ("d-1", 7)];
+        assert_eq!(left, expected.map(|(name, count)| (name.to_owned(), count)));
     }
 }

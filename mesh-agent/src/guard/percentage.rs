@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh_common::backend::BackendIndex;
-use mesh_common::counter::BackendCounters;
+use mesh_common::guard::BackendGuard;
 use mesh_common::service::ServiceIndex;
 
 use super::directory::{Directory, Entry, Percentage};
+use super::tally::grown;
 
 /// Connects that ended since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +19,32 @@ pub struct Ended {
     pub total: u64,
 }
 
-/// Whether a backend is to be ejected that had these counters at two looks.
+/// How a backend's connects came out. Those that say nothing about it, as they were given up or
+/// never begun, are in neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Established.
+    pub good: u64,
+    /// Failed.
+    pub bad: u64,
+}
+
+impl Outcomes {
+    /// As the programs have counted them. They begin anew with the backend's other words.
+    #[must_use]
+    pub const fn of(guard: &BackendGuard) -> Self {
+        Self { good: guard.good, bad: guard.bad }
+    }
+}
+
+/// Whether a backend is to be ejected that had these outcomes at two looks.
 #[must_use]
-pub fn is_due(before: &BackendCounters, now: &BackendCounters, limit: Percentage) -> Option<Ended> {
-    let new = now.since(*before);
-    let total = new.opened.saturating_add(new.failed);
+pub fn is_due(before: Outcomes, now: Outcomes, limit: Percentage) -> Option<Ended> {
+    let failed = grown(before.bad, now.bad);
+    let total = grown(before.good, now.good).saturating_add(failed);
     let many = total >= u64::from(limit.minimum.max(1));
-    let often = new.failed.saturating_mul(100) >= total.saturating_mul(u64::from(limit.percent));
-    (many && often && new.failed > 0).then_some(Ended { failed: new.failed, total })
+    let often = failed.saturating_mul(100) >= total.saturating_mul(u64::from(limit.percent));
+    (many && often && failed > 0).then_some(Ended { failed, total })
 }
 
 /// When each service is looked at, and what its backends had counted then.
@@ -38,7 +57,7 @@ pub struct Schedule {
 struct Look {
     limit: Percentage,
     next: Duration,
-    backends: BTreeMap<BackendIndex, (u32, BackendCounters)>,
+    backends: BTreeMap<BackendIndex, (u32, Outcomes)>,
 }
 
 impl Schedule {
@@ -65,42 +84,41 @@ impl Schedule {
     }
 
     /// Looks at the services that are due; says which backends are to be ejected.
-    pub fn look<E>(
+    pub fn look(
         &mut self,
         directory: &Directory,
         now: Duration,
-        counters: impl Fn(BackendIndex) -> Result<BackendCounters, E>,
-    ) -> Result<Vec<(ServiceIndex, BackendIndex, Ended)>, E> {
+        outcomes: impl Fn(BackendIndex) -> Outcomes,
+    ) -> Vec<(ServiceIndex, BackendIndex, Ended)> {
         let mut due = Vec::new();
         for (index, look) in &mut self.services {
             let Some(entry) = directory.find(*index).filter(|_| look.next <= now) else { continue };
             look.next = now.saturating_add(look.limit.interval);
-            look.take(entry, &counters, &mut due)?;
+            look.take(entry, &outcomes, &mut due);
         }
-        Ok(due)
+        due
     }
 }
 
 impl Look {
-    fn take<E>(
+    fn take(
         &mut self,
         entry: &Entry,
-        counters: &impl Fn(BackendIndex) -> Result<BackendCounters, E>,
+        outcomes: &impl Fn(BackendIndex) -> Outcomes,
         due: &mut Vec<(ServiceIndex, BackendIndex, Ended)>,
-    ) -> Result<(), E> {
+    ) {
         let before = std::mem::take(&mut self.backends);
         for backend in &entry.backends {
-            let now = counters(backend.index)?;
+            let now = outcomes(backend.index);
             self.backends.insert(backend.index, (backend.generation, now));
             let before = before.get(&backend.index);
             let before = before.filter(|(generation, _)| *generation == backend.generation);
             if let Some((_, before)) = before
-                && let Some(ended) = is_due(before, &now, self.limit)
+                && let Some(ended) = is_due(*before, now, self.limit)
             {
                 due.push((entry.index, backend.index, ended));
             }
         }
-        Ok(())
     }
 }
 
@@ -110,23 +128,8 @@ mod tests {
 
     use super::*;
 
-    const fn counted(opened: u64, failed: u64) -> BackendCounters {
-        let mut counters = zero();
-        (counters.opened, counters.failed) = (opened, failed);
-        counters
-    }
-
-    const fn zero() -> BackendCounters {
-        BackendCounters {
-            attempts: 0,
-            opened: 0,
-            failed: 0,
-            closed: 0,
-            bytes_sent: 0,
-            bytes_received: 0,
-            retransmits: 0,
-            rtt_us: 0,
-        }
+    const fn counted(good: u64, bad: u64) -> Outcomes {
+        Outcomes { good, bad }
     }
 
     const fn limit(percent: u8, minimum: u32) -> Percentage {
@@ -137,29 +140,28 @@ mod tests {
     fn half_of_ten_is_fifty_percent_and_nine_are_too_few() {
         let before = counted(100, 100);
         let ended = |failed, total| Some(Ended { failed, total });
-        assert_eq!(is_due(&before, &counted(105, 105), limit(50, 10)), ended(5, 10));
-        assert_eq!(is_due(&before, &counted(106, 104), limit(50, 10)), None);
-        assert_eq!(is_due(&before, &counted(100, 109), limit(50, 10)), None);
-        assert_eq!(is_due(&before, &counted(100, 110), limit(100, 10)), ended(10, 10));
-        assert_eq!(is_due(&before, &before, limit(1, 0)), None);
+        assert_eq!(is_due(before, counted(105, 105), limit(50, 10)), ended(5, 10));
+        assert_eq!(is_due(before, counted(106, 104), limit(50, 10)), None);
+        assert_eq!(is_due(before, counted(100, 109), limit(50, 10)), None);
+        assert_eq!(is_due(before, counted(100, 110), limit(100, 10)), ended(10, 10));
+        assert_eq!(is_due(before, before, limit(1, 0)), None);
+        // Counted from 0 again.
+        assert_eq!(is_due(before, counted(5, 5), limit(50, 10)), ended(5, 10));
     }
 
     proptest! {
         #[test]
         fn it_is_due_exactly_where_the_share_says_so(
-            (opened, failed) in (0..1_000_u32, 0..1_000_u32),
-            (old_opened, old_failed) in (any::<u64>(), any::<u64>()),
+            (good, bad) in (0..1_000_u32, 0..1_000_u32),
+            (old_good, old_bad) in (any::<u32>(), any::<u32>()),
             (percent, minimum) in (1..=100_u8, 1..100_u32),
         ) {
-            let before = counted(old_opened, old_failed);
-            let now = counted(
-                old_opened.wrapping_add(opened.into()),
-                old_failed.wrapping_add(failed.into()),
-            );
-            let total = opened + failed;
+            let before = counted(old_good.into(), old_bad.into());
+            let now = counted(before.good + u64::from(good), before.bad + u64::from(bad));
+            let total = good + bad;
             let expected = total >= minimum
-                && f64::from(failed) / f64::from(total) >= f64::from(percent) / 100.0;
-            prop_assert_eq!(is_due(&before, &now, limit(percent, minimum)).is_some(), expected);
+                && f64::from(bad) / f64::from(total) >= f64::from(percent) / 100.0;
+            prop_assert_eq!(is_due(before, now, limit(percent, minimum)).is_some(), expected);
         }
     }
 }

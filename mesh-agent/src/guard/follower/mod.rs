@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::guard::act;
 use crate::guard::directory::Directory;
 use crate::guard::line::Line;
-use crate::guard::percentage::{Ended, Schedule};
+use crate::guard::percentage::{Ended, Outcomes, Schedule};
 use crate::guard::repair::Repairs;
 use crate::guard::report::Reports;
 use crate::guard::states::Key;
@@ -233,14 +233,8 @@ impl<S: GuardStore> Follower<S> {
 
     /// Ejects backends whose connects fail too often.
     fn fail_often(&mut self, now: Duration) -> Vec<Change> {
-        let read = |index| self.store.counters(index);
-        let due = match self.schedule.look(&self.directory, now, read) {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::error!(%error, "cannot look whose connects fail");
-                return Vec::new();
-            }
-        };
+        let read = |index| Outcomes::of(&self.store.backend(index));
+        let due = self.schedule.look(&self.directory, now, read);
         let eject = |(service, backend, Ended { failed, total })| {
             let entry = self.directory.find(service).filter(|entry| entry.ejects_now())?;
             let policy = entry.policy.outlier;

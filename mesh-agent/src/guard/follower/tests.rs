@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 
-use mesh_common::counter::BackendCounters;
 use mesh_common::event::EventKind;
 use mesh_common::policy::{OutlierPolicy, Policy};
 use mesh_common::service::ServiceIndex;
@@ -65,9 +64,8 @@ impl Bed {
         std::mem::take(&mut self.sent.lock().unwrap())
     }
 
-    fn count(&mut self, index: BackendIndex, opened: u64, failed: u64) {
-        let counters = BackendCounters { opened, failed, ..BackendCounters::default() };
-        self.follower.store.set_counters(index, counters);
+    fn count(&mut self, index: BackendIndex, good: u64, bad: u64) {
+        self.follower.store.set_outcomes(index, good, bad);
     }
 }
 

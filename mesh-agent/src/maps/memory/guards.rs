@@ -19,6 +19,7 @@ pub struct MemoryGuards {
     policies: BTreeMap<ServiceIndex, Policy>,
     generations: BTreeMap<BackendIndex, u32>,
     counters: BTreeMap<BackendIndex, BackendCounters>,
+    outcomes: BTreeMap<BackendIndex, (u64, u64)>,
 }
 
 impl MemoryGuards {
@@ -40,6 +41,11 @@ impl MemoryGuards {
     /// Sets what the programs have counted.
     pub fn set_counters(&mut self, index: BackendIndex, counters: BackendCounters) {
         self.counters.insert(index, counters);
+    }
+
+    /// Sets how many of a backend's connections got established, and how many failed.
+    pub fn set_outcomes(&mut self, index: BackendIndex, good: u64, bad: u64) {
+        self.outcomes.insert(index, (good, bad));
     }
 }
 
@@ -66,7 +72,10 @@ impl GuardStore for MemoryGuards {
     }
 
     fn backend(&self, index: BackendIndex) -> BackendGuard {
+        let (good, bad) = self.outcomes.get(&index).copied().unwrap_or_default();
         BackendGuard {
+            good,
+            bad,
             load: self.read(Word::BackendLoad(index)),
             breaker: self.read(Word::BackendBreaker(index)),
             outlier: self.read(Word::Outlier(index)),

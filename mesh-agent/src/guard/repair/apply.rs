@@ -1,4 +1,4 @@
-//! Puts right what was found, by compare-and-exchange, one line of the log for each.
+//! Puts right what was found, by compare-and-exchange, and says so.
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::conn::{ConnFlags, Stage};
@@ -90,6 +90,13 @@ pub fn tell(directory: &Directory, word: Word, message: String) {
     } else {
         tracing::warn!(target: "mesh_agent::guard", ?word, "{message}");
     }
+}
+
+/// In which words, where so many connections of a backend had a record and no socket.
+#[must_use]
+pub fn lost(count: u64) -> String {
+    let connections = if count == 1 { "connection has" } else { "connections have" };
+    format!("{count} {connections} ended that no program saw end: taken out of the counts")
 }
 
 /// In which words.

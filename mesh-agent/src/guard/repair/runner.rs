@@ -1,5 +1,6 @@
 //! Runs the repair: on a thread of its own, as it waits for namespaces and the kernel.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -35,6 +36,8 @@ pub struct Runner<S> {
     next_search: Duration,
     /// The last trouble, said once.
     trouble: Option<String>,
+    /// Whether it was said that loads cannot be put right.
+    leaves_loads: bool,
 }
 
 impl<S: GuardStore> Runner<S> {
@@ -51,6 +54,7 @@ impl<S: GuardStore> Runner<S> {
             repairs: Repairs::default(),
             next_search: Duration::ZERO,
             trouble: None,
+            leaves_loads: false,
         }
     }
 
@@ -101,16 +105,19 @@ impl<S: GuardStore> Runner<S> {
         let records = look::records(&table);
         if self.next_search <= now {
             self.next_search = now.saturating_add(INTERVAL);
-            for entry in self.leaked(now, &records) {
-                self.take_back(&table, &entry, now);
-            }
-        }
-        if ConnTable::overflowed(&self.pin_path)? > 0 {
-            // Records of connections that the loads have are not among these.
-            return Ok(false);
+            let leaked = self.leaked(now, &records);
+            self.take_all_back(&table, &leaked, now);
         }
         drop(table);
-        let wrong = self.wrong(&records)?;
+        let overflowed = ConnTable::overflowed(&self.pin_path)?;
+        let mut wrong: Vec<Wrong> =
+            self.directory.services.iter().filter_map(|it| self.wrong_ejected(it)).collect();
+        if overflowed == 0 {
+            wrong.extend(self.wrong_loads(&records)?);
+        } else {
+            // Records of connections that the loads have are not among these.
+            self.leave_loads(overflowed);
+        }
         for wrong in self.surplus.look(now, wrong) {
             if apply::correct(&self.store, &wrong, &mut self.repairs) {
                 apply::tell(&self.directory, wrong.word, apply::message(&wrong));
@@ -135,22 +142,35 @@ impl<S: GuardStore> Runner<S> {
         self.leaks.look(now, records, alive.as_ref())
     }
 
-    fn take_back(&mut self, table: &ConnTable, entry: &Entry, now: Duration) {
-        let record = table.record(entry.place);
-        let same = record.is_some_and(|record| entry.is_same(&Entry { record, ..*entry }));
-        // Whoever has changed it meanwhile is alive.
-        if !same || !table.take_back(entry.place, entry.cookie) {
-            return;
+    fn take_all_back(&mut self, table: &ConnTable, leaked: &[Entry], now: Duration) {
+        let mut lost: BTreeMap<BackendIndex, u64> = BTreeMap::new();
+        for entry in leaked.iter().filter(|entry| take_back(table, entry)) {
+            let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            apply::release(&self.store, entry, now_ms);
+            self.repairs.records += 1;
+            *lost.entry(entry.record.backend).or_default() += 1;
         }
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        apply::release(&self.store, entry, now_ms);
-        self.repairs.records += 1;
-        let lost = "a connection ended that no program saw end: taken out of the counts";
-        apply::tell(&self.directory, Word::BackendLoad(entry.record.backend), lost.to_owned());
+        for (backend, count) in lost {
+            apply::tell(&self.directory, Word::BackendLoad(backend), apply::lost(count));
+        }
     }
 
-    /// Words that are not what they should be by these records.
-    fn wrong(&self, records: &[Entry]) -> Result<Vec<Wrong>, MapError> {
+    /// Says once that loads cannot be compared with the records.
+    fn leave_loads(&mut self, overflowed: u64) {
+        if !self.leaves_loads {
+            self.leaves_loads = true;
+            tracing::warn!(
+                target: "mesh_agent::guard",
+                overflowed,
+                "the table of connections had no room for some of them: wrong counts of \
+                 connections of services and backends are not found any more, only those of \
+                 connections in the table whose socket has gone"
+            );
+        }
+    }
+
+    /// Loads that are not what they should be by these records.
+    fn wrong_loads(&self, records: &[Entry]) -> Result<Vec<Wrong>, MapError> {
         let sums = sums(records, |entry| apply::holds(&self.store, entry));
         let mut wrong = Vec::new();
         for service in &self.directory.services {
@@ -160,7 +180,6 @@ impl<S: GuardStore> Runner<S> {
             for backend in &all {
                 wrong.extend(self.wrong_load(Word::BackendLoad(*backend), &sums, &[*backend])?);
             }
-            wrong.extend(self.wrong_ejected(service));
         }
         Ok(wrong)
     }
@@ -168,7 +187,7 @@ impl<S: GuardStore> Runner<S> {
     fn wrong_load(
         &self,
         word: Word,
-        sums: &std::collections::BTreeMap<Word, Sum>,
+        sums: &BTreeMap<Word, Sum>,
         backends: &[BackendIndex],
     ) -> Result<Option<Wrong>, MapError> {
         let is = self.store.read(word);
@@ -206,4 +225,11 @@ impl<S: GuardStore> Runner<S> {
             self.trouble = Some(trouble);
         }
     }
+}
+
+/// Takes the place of a record that is still the same: whoever has changed it is alive.
+fn take_back(table: &ConnTable, entry: &Entry) -> bool {
+    let record = table.record(entry.place);
+    let same = record.is_some_and(|record| entry.is_same(&Entry { record, ..*entry }));
+    same && table.take_back(entry.place, entry.cookie)
 }

@@ -16,6 +16,8 @@ use crate::maps::guards::Word;
 
 /// How long between two looks that count.
 pub const APART: Duration = Duration::from_secs(1);
+/// How many looks must agree for the next one to come soon.
+const RESTING: u32 = 2;
 /// How many looks must agree about a load.
 const LOADS: u32 = 3;
 /// How many looks must agree about a number of ejected backends.
@@ -83,10 +85,11 @@ pub struct Surplus {
 }
 
 impl Surplus {
-    /// Whether something differs and is to be looked at again soon.
+    /// Whether something differs and has rested between two looks, so that it is to be looked at
+    /// again soon. Under traffic something differs at every look.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.seen.is_empty()
+        self.seen.values().any(|(_, looks)| *looks >= RESTING)
     }
 
     /// Takes a look at everything that differs. Returns what is to be put right. `now` is any

@@ -107,11 +107,13 @@ fn a_load_is_put_right_after_three_equal_looks_unless_it_moves() {
     let wrong = Wrong { word, is: 5, should: sum.load, print: sum.print };
     let mut surplus = Surplus::default();
     assert_eq!(surplus.look(seconds(1), vec![wrong]), []);
+    assert!(!surplus.is_open(), "it may be moving");
     assert_eq!(surplus.look(Duration::from_millis(1_500), vec![wrong]), [], "too early");
     assert_eq!(surplus.look(seconds(2), vec![wrong]), []);
     assert!(surplus.is_open());
     let moved = Wrong { print: 1, ..wrong };
     assert_eq!(surplus.look(seconds(3), vec![moved]), []);
+    assert!(!surplus.is_open(), "it has moved");
     assert_eq!(surplus.look(seconds(4), vec![moved]), []);
     assert_eq!(surplus.look(seconds(5), vec![moved]), [moved]);
     assert!(!surplus.is_open());

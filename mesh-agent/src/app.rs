@@ -220,7 +220,8 @@ fn check_health<G: Guards>(
         checker.run().await;
         "the health checks have ended".to_owned()
     });
-    tasks.spawn(Prober { events, handle: handle.clone(), line, worker, changed }.run());
+    let apply = move |found| worker.found(found);
+    tasks.spawn(Prober { events, handle: handle.clone(), line, apply, changed }.run());
     tasks.spawn(Reporter { to, handle, changed: changed_watch }.run(random01));
 }
 

@@ -27,6 +27,9 @@ use crate::worker::Worker;
 pub struct Line {
     /// Whether a stream is open.
     pub connected: bool,
+    /// Whether this stream has said anything about health: not while the control plane warms up,
+    /// and never where it is too old to know of health.
+    pub health: bool,
     /// Why the last one ended; empty before that.
     pub error: String,
     /// Highest revision that is live in the maps and acknowledged.
@@ -35,6 +38,27 @@ pub struct Line {
     pub synced: bool,
     /// How many streams there have been.
     pub streams: u64,
+}
+
+impl Line {
+    /// Whether the control plane decides about health. Otherwise this node's own checks do.
+    #[must_use]
+    pub const fn decides_health(&self) -> bool {
+        self.connected && self.health
+    }
+
+    fn open(&mut self) {
+        self.connected = true;
+        self.health = false;
+        self.streams += 1;
+        self.error.clear();
+    }
+
+    fn end(&mut self, error: String) {
+        self.connected = false;
+        self.health = false;
+        self.error = error;
+    }
 }
 
 /// Everything the line needs.
@@ -93,8 +117,7 @@ impl Client {
                 if line.connected || line.error != text {
                     tracing::warn!(error = %text, "no stream to the control plane; the maps keep serving");
                 }
-                line.connected = false;
-                line.error.clone_from(&text);
+                line.end(text);
             });
             tokio::time::sleep(backoff.next(random01())).await;
         }
@@ -127,11 +150,7 @@ impl Client {
             .map_err(status)?
             .into_inner();
         tracing::info!(control = %self.endpoint.uri(), "connected to the control plane");
-        self.line.send_modify(|line| {
-            line.connected = true;
-            line.streams += 1;
-            line.error.clear();
-        });
+        self.line.send_modify(Line::open);
         let mut batch = Batch::default();
         let mut began = None;
         // Whether this stream has said anything about health.
@@ -181,6 +200,11 @@ impl Client {
         let mut changes = if first { health::said(&self.machine) } else { Vec::new() };
         changes.append(&mut pushed.changes);
         tracing::debug!(changes = changes.len(), "health");
+        if first {
+            // Before the worker hears of it: what the node finds itself comes to the worker ahead
+            // of this, or not at all.
+            self.line.send_modify(|line| line.health = true);
+        }
         self.worker.health(changes).await.map_err(|_gone| StreamError::Worker)?;
         let answer = pushed.answer(&mut self.machine);
         if self.save.send(Changes::new(None, answer.accepted, answer.removed)).is_err() {

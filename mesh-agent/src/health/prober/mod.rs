@@ -1,6 +1,9 @@
 //! What follows when the checks change their mind about an endpoint: a line in the log, a report,
-//! and, while the control plane is away, the change itself. Otherwise the control plane decides,
-//! who hears others as well, and its word comes back like any other change.
+//! and, as long as the control plane says nothing about health, the change itself. Otherwise the
+//! control plane decides, who hears others as well, and its word comes back like any other change.
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -9,7 +12,6 @@ use mesh_health::checker::{Event, Handle, Transition};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use crate::worker::Worker;
 use crate::xds::client::Line;
 
 /// Most changes that are taken up at once.
@@ -18,25 +20,28 @@ const BATCH: usize = 1_024;
 /// about, something is decided within one interval.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What has been found out about endpoints.
+pub type Found = Vec<(ObjectName, Health)>;
+
 /// What it needs.
 #[derive(Debug)]
-pub struct Prober {
+pub struct Prober<A> {
     /// What changes.
     pub events: UnboundedReceiver<Event>,
     /// Knows the state of all.
     pub handle: Handle,
     /// How the line to the control plane is.
     pub line: watch::Receiver<Line>,
-    /// Who writes the maps.
-    pub worker: Worker,
+    /// Has findings written to the maps; must not block.
+    pub apply: A,
     /// Counts changes, for the report.
     pub changed: watch::Sender<u64>,
 }
 
-impl Prober {
+impl<A: Fn(Found) + Send + Sync> Prober<A> {
     /// Follows the checks until they end.
     pub async fn run(mut self) -> String {
-        let mut connected = self.line.borrow_and_update().connected;
+        let mut led = self.line.borrow_and_update().decides_health();
         let mut lines = true;
         let mut batch = Vec::new();
         loop {
@@ -46,34 +51,34 @@ impl Prober {
                         return "the health checks have ended".to_owned();
                     }
                     self.changed.send_modify(|count| *count += 1);
-                    let found = batch.drain(..).filter_map(decided).collect();
-                    if !connected {
-                        self.apply(found);
+                    if self.decide(batch.drain(..).filter_map(decided).collect()) {
                         tokio::time::sleep(PAUSE).await;
                     }
                 }
                 changed = self.line.changed(), if lines => {
                     lines = changed.is_ok();
-                    let now = self.line.borrow_and_update().connected;
-                    if connected && !now {
+                    let now = self.line.borrow_and_update().decides_health();
+                    if led && !now {
                         // What was decided a moment ago may not have been heard.
-                        self.apply_all().await;
+                        let all = self.handle.statuses().await.into_iter();
+                        let all = all.filter_map(|(name, it)| Some((name, it.health?)));
+                        self.decide(all.collect());
                     }
-                    connected = now;
+                    led = now;
                 }
             }
         }
     }
 
-    fn apply(&self, found: Vec<(ObjectName, Health)>) {
-        if !found.is_empty() {
-            self.worker.found(found);
+    /// Has findings applied, unless the control plane decides. Returns whether it did.
+    fn decide(&self, found: Found) -> bool {
+        // Held: nothing that the control plane says overtakes what is applied here.
+        let line = self.line.borrow();
+        let own = !line.decides_health() && !found.is_empty();
+        if own {
+            (self.apply)(found);
         }
-    }
-
-    async fn apply_all(&self) {
-        let all = self.handle.statuses().await.into_iter();
-        self.apply(all.filter_map(|(name, status)| Some((name, status.health?))).collect());
+        own
     }
 }
 

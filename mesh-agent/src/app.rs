@@ -1,5 +1,6 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -72,7 +73,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (guards, inboxes) = guard::follower::Guards::new();
     let upkeep = Upkeep::open(&args.pin_path, lists, ended_watch, guards.clone())?;
     let (worker, inbox) = Worker::new();
-    let checks = health::checks(keep_out(&args.pin_path), random01);
+    let checks = health::checks(Some(keep_out(&args.pin_path)), random01);
     let feed = Feed::new(checks.handle.clone());
     let pin_path = args.pin_path.clone();
     let maps = move || inbox.work(reconciler, enrol_maps, upkeep, feed, pin_path);
@@ -226,12 +227,15 @@ fn check_health<G: Guards>(
 }
 
 /// Keeps the sockets of health checks to addresses that are a service's as well out of the mesh.
-fn keep_out(pin_path: &Path) -> Option<Prepare> {
+/// Where that cannot be done, the check is not: it would be of some other endpoint.
+fn keep_out(pin_path: &Path) -> Prepare {
     match Direct::open(pin_path) {
-        Ok(direct) => Some(Prepare::new(move |socket| direct.mark(socket))),
+        Ok(direct) => Prepare::new(move |socket| direct.mark(socket)),
         Err(error) => {
-            tracing::warn!(%error, map = names::DIRECT, "health checks are not kept out of the mesh");
-            None
+            let map = names::DIRECT;
+            tracing::warn!(%error, map, "endpoints at the address of a service are not checked");
+            let text = format!("the map {map} cannot be opened: {error}");
+            Prepare::new(move |_socket| Err(io::Error::other(text.clone())))
         }
     }
 }

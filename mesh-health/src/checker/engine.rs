@@ -1,6 +1,7 @@
 //! The future that does the checks: starts those that are due, takes results, passes changes on.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,8 @@ impl Checker {
                     continue;
                 };
                 self.metrics.begun(due.late);
-                let prepare = self.prepare.clone().filter(|_| entry.target.prepared);
+                let prepare = || self.prepare.clone().unwrap_or_else(cannot_prepare);
+                let prepare = entry.target.prepared.then(prepare);
                 let (id, version, target) = (entry.id, entry.version, entry.target.clone());
                 under_way.push(begin(id, version, target.address, target.check, prepare));
             }
@@ -154,6 +156,10 @@ impl Checker {
         }
         if known.target == target {
             return;
+        }
+        if known.target.prepared != target.prepared {
+            // Whom a check under way reaches is not known.
+            known.version = known.version.wrapping_add(1);
         }
         if known.target.check != target.check {
             known.threshold.restart(target.check.initial);
@@ -254,6 +260,11 @@ impl Checker {
         // Nobody has to listen.
         self.events.send(event).unwrap_or_default();
     }
+}
+
+/// For targets that must not be checked with a socket as it is.
+fn cannot_prepare() -> Prepare {
+    Prepare::new(|_socket| Err(io::Error::other("there is no way to")))
 }
 
 async fn begin(

@@ -38,7 +38,7 @@ pub type Targets = HashMap<ObjectName, Target>;
 pub struct Settings {
     /// Checks under way at a time; each is an open socket.
     pub most: usize,
-    /// What sockets of some targets go through before they connect.
+    /// What sockets of some targets go through before they connect; `None`: those are not checked.
     pub prepare: Option<Prepare>,
     /// Where it counts.
     pub metrics: Metrics,

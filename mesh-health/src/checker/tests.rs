@@ -49,6 +49,18 @@ impl Checking {
         timeout(DEADLINE, wait).await.unwrap();
     }
 
+    /// Waits until so many checks could not be done.
+    async fn until_local(&self, least: u32) {
+        let is_local = |line: &&str| line.contains("result=\"local\"}");
+        let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+        let wait = async {
+            while self.counted().lines().find(is_local).is_none_or(|line| count(line) < least) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE, wait).await.unwrap();
+    }
+
     fn counted(&self) -> String {
         let mut registry = Registry::default();
         self.metrics.register(&mut registry, "t");
@@ -162,14 +174,21 @@ async fn what_cannot_be_checked_keeps_its_status() {
     checking.next_transition().await;
     broken.store(true, Ordering::Relaxed);
     drop(listener);
-    let local = "t_probes_total{protocol=\"tcp\",result=\"local\"} 4";
-    let wait = async {
-        while !checking.counted().contains(local) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(DEADLINE, wait).await.unwrap();
+    checking.until_local(4).await;
     assert_eq!(checking.handle.statuses().await[0].1.health, Some(Health::Healthy));
+}
+
+#[tokio::test]
+async fn what_cannot_be_prepared_is_neither_good_nor_bad() {
+    let fail = |_: std::os::fd::BorrowedFd<'_>| Err(std::io::Error::other("the map is missing"));
+    for prepare in [None, Some(Prepare::new(fail))] {
+        let checking = start(16, prepare);
+        let (_listener, address) = listen("127.0.0.1:0").await;
+        let prepared = Target { prepared: true, ..target(address, check()) };
+        checking.handle.set_targets([(name("a"), prepared)].into());
+        checking.until_local(4).await;
+        assert_eq!(checking.handle.statuses().await[0].1.health, None);
+    }
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ use tonic::{Code, Request};
 
 use crate::xds::client::Line;
 
-/// Least time between two reports: what changes together is told together.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Least time between two reports: the first of a burst is told at once, the rest together.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often the control plane hears of this node, changes or not.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// After which silence it takes this agent for gone.
@@ -70,21 +70,30 @@ impl<G: Guards> Reporter<G> {
     pub async fn run(mut self, random01: impl Fn() -> f64 + Send) -> String {
         let mut client = HealthReportsClient::new(self.to.endpoint.connect_lazy());
         let mut backoff = Backoff::new(Duration::from_millis(100), SIGN_OF_LIFE, 2.0);
-        // What the control plane has been told, on which stream.
-        let mut told: Option<(u64, Told)> = None;
+        let mut told: Option<Told> = None;
+        let mut news = News::default();
         let mut complained = None;
         loop {
             let stream = {
                 let line = self.to.line.borrow_and_update();
                 line.connected.then_some(line.streams)
             };
+            // On another stream it may be another control plane.
+            told = told.filter(|told| Some(told.stream) == stream);
+            news.health |= self.changed.has_changed().unwrap_or(true);
+            news.guards |= self.to.guards.has_changed().unwrap_or(false);
             self.changed.borrow_and_update();
-            if let Some(stream) = stream {
-                let before = told.take().filter(|(on, _)| *on == stream).map(|(_, told)| told);
-                let statuses = self.handle.statuses().await;
-                let (now, mut report) = compare(before.as_ref(), &statuses);
+            self.to.guards.borrow_and_update();
+            let now = Instant::now();
+            news.health |= told.as_ref().is_none_or(|told| now >= told.sign_of_life());
+            if let Some(stream) = stream
+                && (news.health || news.guards)
+            {
+                let before = told.take();
+                let fresh = before.is_none();
+                let (next, mut report) = self.look(stream, std::mem::take(&mut news), before).await;
                 report.node.clone_from(&self.to.node);
-                let guards = Arc::clone(&self.to.guards.borrow_and_update());
+                let guards = Arc::clone(&self.to.guards.borrow());
                 (report.guards, report.guards_omitted) = guards.now();
                 let mut request = Request::new(report);
                 request.set_timeout(TIMEOUT);
@@ -93,10 +102,9 @@ impl<G: Guards> Reporter<G> {
                         backoff.reset();
                         complained = None;
                         let again = answer.into_inner().send_all;
+                        told = (!again).then_some(next);
                         // A control plane that never has enough must not be flooded.
-                        let wait = if again && before.is_none() { SIGN_OF_LIFE } else { PAUSE };
-                        told = (!again).then_some((stream, now));
-                        wait
+                        if again && fresh { SIGN_OF_LIFE } else { PAUSE }
                     }
                     Err(status) => {
                         if complained != Some(status.code()) && is_final(status.code()) {
@@ -113,11 +121,17 @@ impl<G: Guards> Reporter<G> {
                     continue;
                 }
             }
-            let next = Instant::now() + SIGN_OF_LIFE;
+            let next = told.as_ref().map_or_else(|| now + SIGN_OF_LIFE, Told::sign_of_life);
             let changed = tokio::select! {
                 changed = self.to.line.changed() => changed,
-                changed = self.changed.changed() => changed,
-                Ok(()) = self.to.guards.changed() => Ok(()),
+                changed = self.changed.changed() => {
+                    news.health = true;
+                    changed
+                }
+                Ok(()) = self.to.guards.changed() => {
+                    news.guards = true;
+                    Ok(())
+                }
                 () = tokio::time::sleep_until(next) => Ok(()),
             };
             if changed.is_err() {
@@ -125,22 +139,60 @@ impl<G: Guards> Reporter<G> {
             }
         }
     }
+
+    /// What there is to report, without the guards.
+    async fn look(
+        &self,
+        stream: u64,
+        news: News,
+        before: Option<Told>,
+    ) -> (Told, wire::ReportHealthRequest) {
+        match before {
+            // Guards may flap; all endpoints are not gone through for that.
+            Some(told) if !news.health => (told, empty()),
+            before => {
+                let looked = Instant::now();
+                let all = self.handle.statuses().await;
+                let (known, report) = compare(before.as_ref().map(|told| &told.known), &all);
+                (Told { stream, looked, known }, report)
+            }
+        }
+    }
+}
+
+/// What there is something new about.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    health: bool,
+    guards: bool,
+}
+
+/// What the control plane has been told.
+#[derive(Debug)]
+struct Told {
+    /// On which stream.
+    stream: u64,
+    /// When the endpoints were looked at.
+    looked: Instant,
+    known: Known,
+}
+
+impl Told {
+    fn sign_of_life(&self) -> Instant {
+        self.looked + SIGN_OF_LIFE
+    }
 }
 
 /// What the control plane knows from this agent.
-type Told = HashMap<ObjectName, (Health, String)>;
+type Known = HashMap<ObjectName, (Health, String)>;
 
 /// What is so now, and the report that says it to who knows `before`; `None`: nothing.
 fn compare(
-    before: Option<&Told>,
+    before: Option<&Known>,
     statuses: &[(ObjectName, Status)],
-) -> (Told, wire::ReportHealthRequest) {
-    let mut now = Told::with_capacity(statuses.len());
-    let mut report = wire::ReportHealthRequest {
-        full: before.is_none(),
-        ttl_ms: ms(TTL),
-        ..wire::ReportHealthRequest::default()
-    };
+) -> (Known, wire::ReportHealthRequest) {
+    let mut now = Known::with_capacity(statuses.len());
+    let mut report = wire::ReportHealthRequest { full: before.is_none(), ..empty() };
     for (name, status) in statuses {
         let Some(health) = status.health else { continue };
         let known = before.and_then(|before| before.get(name));
@@ -152,6 +204,10 @@ fn compare(
     let gone = before.into_iter().flat_map(HashMap::keys).filter(|name| !now.contains_key(*name));
     report.gone = gone.map(reference).collect();
     (now, report)
+}
+
+fn empty() -> wire::ReportHealthRequest {
+    wire::ReportHealthRequest { ttl_ms: ms(TTL), ..wire::ReportHealthRequest::default() }
 }
 
 fn endpoint(name: &ObjectName, health: Health, status: &Status) -> wire::EndpointReport {

@@ -8,7 +8,7 @@ use mesh_health::checker::{Checker, Settings, Target};
 use mesh_health::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Response, Status as Refusal};
@@ -42,6 +42,7 @@ struct Reported {
     changed: watch::Sender<u64>,
     line: watch::Sender<Line>,
     guards: watch::Sender<Arc<Vec<wire::GuardReport>>>,
+    checker: AbortHandle,
     tasks: JoinSet<()>,
 }
 
@@ -58,7 +59,7 @@ async fn start(answers: Vec<Result<bool, Code>>) -> Reported {
     let settings =
         Settings { most: 8, prepare: None, metrics: Metrics::default(), random01: || 0.0 };
     let (handle, checker, mut events) = Checker::new(settings);
-    tasks.spawn(checker.run());
+    let checker = tasks.spawn(checker.run());
     let (changed, changed_watch) = watch::channel(0);
     let counting = changed.clone();
     tasks.spawn(async move {
@@ -76,7 +77,7 @@ async fn start(answers: Vec<Result<bool, Code>>) -> Reported {
     };
     let reporter = Reporter { to, handle: handle.clone(), changed: changed_watch };
     tasks.spawn(async move { drop(reporter.run(|| 0.0).await) });
-    Reported { reports: receiver, handle, changed, line, guards, tasks }
+    Reported { reports: receiver, handle, changed, line, guards, checker, tasks }
 }
 
 impl Reported {
@@ -184,4 +185,29 @@ async fn guards_go_along_and_silence_is_broken() {
     assert!(!sign.full && sign.endpoints.is_empty());
     assert_eq!(sign.guards, [guard]);
     reported.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn endpoints_are_not_gone_through_for_a_guard() {
+    let mut reported = start(Vec::new()).await;
+    reported.connect();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    reported.handle.change(vec![(name("a"), Some(target(address)))]);
+    assert_eq!(reported.next_change().await.endpoints[0].name, "a");
+    // Whoever asks for statuses now finds none.
+    reported.checker.abort();
+    while !reported.handle.statuses().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let guard = wire::GuardReport { service: "a".to_owned(), ..wire::GuardReport::default() };
+    reported.guards.send_replace(Arc::new(vec![guard.clone()]));
+    let report = reported.next().await;
+    assert_eq!(report.guards, std::slice::from_ref(&guard));
+    assert!(!report.full && report.gone.is_empty(), "{report:?}");
+    // Health is told with whatever else is new.
+    reported.guards.send_replace(Arc::new(Vec::new()));
+    reported.changed.send_modify(|count| *count += 1);
+    let report = reported.next_change().await;
+    assert_eq!(report.gone[0].name, "a");
 }

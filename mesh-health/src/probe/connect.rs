@@ -1,7 +1,7 @@
 //! The connection of a check, and the check that is nothing but a connection.
 //!
-//! A connection of a check ends with a reset (`SO_LINGER` 0). Closed the usual way, each would stay
-//! in `TIME_WAIT` for a minute: 300,000 sockets at 5,000 checks a second, more than
+//! A connection of a check ends with a reset (`SO_LINGER` 0), unless the server has ended it before.
+//! Closed the usual way, each would stay in `TIME_WAIT` for a minute: 300,000 sockets at 5,000 checks a second, more than
 //! `net.ipv4.tcp_max_tw_buckets` usually allows to the whole machine.
 //!
 //! The TCP check also asks the kernel not to acknowledge the server's SYN at once (`TCP_QUICKACK`

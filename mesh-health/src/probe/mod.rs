@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::model::{HealthCheck, Probe};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use failure::{Failure, Kind};
 
@@ -50,15 +50,30 @@ pub struct Outcome {
 /// Checks an endpoint once.
 pub async fn run(address: SocketAddr, check: &HealthCheck, prepare: Option<&Prepare>) -> Outcome {
     let begin = Instant::now();
+    let deadline = begin + check.timeout;
+    let good = |()| http::Answer { result: Ok(()), rest: None };
     let probe = async {
         match &check.probe {
-            Probe::Tcp => connect::reachable(address, prepare).await,
+            Probe::Tcp => connect::reachable(address, prepare).await.map(good),
             // Boxed: they are large, and most checks are neither.
             Probe::Http(probe) => Box::pin(http::get(address, probe, prepare)).await,
-            Probe::Grpc { service } => Box::pin(grpc::check(address, service, prepare)).await,
+            Probe::Grpc { service } => {
+                Box::pin(grpc::check(address, service, prepare)).await.map(good)
+            }
         }
     };
-    let result = tokio::time::timeout(check.timeout, probe).await;
-    let result = result.unwrap_or(Err(Failure::Timeout { limit: check.timeout }));
-    Outcome { result, latency: begin.elapsed() }
+    let answer = timeout_at(deadline, probe).await;
+    let latency = begin.elapsed();
+    let result = match answer {
+        Ok(Ok(http::Answer { result, rest })) => {
+            if let Some(rest) = rest {
+                // It changes nothing about the result whether the end comes in time.
+                timeout_at(deadline, rest.read()).await.unwrap_or_default();
+            }
+            result
+        }
+        Ok(Err(failure)) => Err(failure),
+        Err(_elapsed) => Err(Failure::Timeout { limit: check.timeout }),
+    };
+    Outcome { result, latency }
 }

@@ -125,6 +125,49 @@ async fn the_status_decides() {
 }
 
 #[tokio::test]
+async fn a_server_that_ends_the_connection_sees_an_ordinary_end() {
+    const MOST: usize = 64 * 1024;
+    for (head, body, orderly) in [
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n", 3, true),
+        ("HTTP/1.1 503 No\r\nConnection: Close\r\n\r\n", 20_000, true),
+        ("HTTP/1.0 200 OK\r\n\r\n", 0, true),
+        ("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", 0, true),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", 8 * MOST, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 3, false),
+    ] {
+        let (listener, address) = listen().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(&vec![b'x'; body]).await?;
+            if orderly {
+                stream.shutdown().await?;
+            }
+            stream.read_to_end(&mut Vec::new()).await
+        });
+        let expected = if head.contains("503") { "HTTP status 503" } else { "good" };
+        assert_eq!(text(address, &http(&[(200, 299)])).await, expected);
+        assert_eq!(server.await.unwrap().is_ok(), orderly, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_does_not_come_changes_nothing() {
+    let (listener, address) = listen().await;
+    let server = tokio::spawn(answer(listener, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"));
+    let check = HealthCheck { timeout: Duration::from_millis(500), ..http(&[(200, 299)]) };
+    let begin = Instant::now();
+    let outcome = run(address, &check, None).await;
+    assert!(outcome.result.is_ok());
+    assert!(begin.elapsed() >= check.timeout && outcome.latency < begin.elapsed());
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn the_host_is_the_address_where_none_is_given() {
     let (listener, address) = listen().await;
     let probe = HttpProbe { path: "/".into(), host: None, statuses: vec![(204, 204)] };

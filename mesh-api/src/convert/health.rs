@@ -23,7 +23,8 @@ const JITTER: RangeInclusive<u32> = 0..=50;
 const DEFAULT_JITTER: u32 = 10;
 const DEFAULT_PATH: &str = "/";
 const DEFAULT_STATUSES: (u16, u16) = (200, 399);
-const STATUS: RangeInclusive<u16> = 100..=599;
+/// Final ones: of 100 to 199 none is an answer yet.
+const STATUS: RangeInclusive<u16> = 200..=599;
 /// Besides letters and digits, in path and query (RFC 3986).
 const IN_PATHS: &str = "-._~!$&'()*+,;=:@/?%";
 /// Most characters of a path, and of a host or the name of a gRPC service.
@@ -178,7 +179,7 @@ fn statuses(fields: &mut Fields, texts: &[String]) -> Vec<(u16, u16)> {
             (Some(_) | None, None) | (None, Some(_)) => {
                 let text = shorten(text);
                 let message = format!(
-                    "{text:?} is no status: use three digits, 100 to 599, as in \"200\" or \
+                    "{text:?} is no status: use three digits, 200 to 599, as in \"200\" or \
                      \"200-299\""
                 );
                 fields.invalid(format!("{AT}[{at}]"), message);

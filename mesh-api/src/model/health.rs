@@ -46,7 +46,7 @@ pub struct HttpProbe {
     pub path: String,
     /// The header `Host`; `None`: address and port.
     pub host: Option<String>,
-    /// Good statuses; not empty, 100 to 599, each from the first to the second.
+    /// Good statuses; not empty, 200 to 599, each from the first to the second.
     pub statuses: Vec<(u16, u16)>,
 }
 

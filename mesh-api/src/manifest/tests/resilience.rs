@@ -101,7 +101,7 @@ fn outlier() -> impl Strategy<Value = wire::OutlierDetection> {
 }
 
 fn health() -> impl Strategy<Value = wire::HealthCheck> {
-    let status = (100..600_u32, 100..600_u32).prop_map(|(a, b)| match a.cmp(&b) {
+    let status = (200..600_u32, 200..600_u32).prop_map(|(a, b)| match a.cmp(&b) {
         std::cmp::Ordering::Equal => a.to_string(),
         std::cmp::Ordering::Less => format!("{a}-{b}"),
         std::cmp::Ordering::Greater => format!("{b}-{a}"),

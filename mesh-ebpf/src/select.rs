@@ -184,8 +184,7 @@ pub(crate) fn guarded(
     for pick in 0..MAX_PICKS {
         let found = if pick < sticky {
             returning(known_by, service, &head).map(|(index, _)| index)
-        } else if pick < 3 && (head.algorithm != Algorithm::MAGLEV || pick == sticky) {
-            // Maglev would choose the same one again.
+        } else if pick < 3 {
             by_algorithm(hashed_by, service, &head)
         } else {
             at(service, neighbour(&head, start, pick))

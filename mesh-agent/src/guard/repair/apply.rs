@@ -2,7 +2,7 @@
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::conn::{ConnFlags, Stage};
-use mesh_common::logic::breaker::{self, Outcome};
+use mesh_common::logic::breaker::{self, Outcome, Ticket};
 use mesh_common::logic::load;
 
 use super::Repairs;
@@ -23,9 +23,10 @@ pub fn release(store: &impl GuardStore, entry: &Entry, now_ms: u64) {
         let made = !open && load::pending(word) > 0;
         Some(if made { word - load::ESTABLISHED } else { word })
     };
-    let unknown = |word: Word, trial: Option<u64>, limits| {
-        if trial.is_some() {
-            let settled = |before| breaker::settle(before, limits, trial, Outcome::Unknown, now_ms);
+    let unknown = |word: Word, ticket: Ticket, limits| {
+        if ticket.trial && !open {
+            let settled =
+                |before| breaker::settle(before, limits, ticket, Outcome::Unknown, now_ms);
             change(store, word, |before| Some(settled(before)));
         }
     };
@@ -33,16 +34,16 @@ pub fn release(store: &impl GuardStore, entry: &Entry, now_ms: u64) {
     let policy = store.policy(record.service);
     if guarded {
         change(store, Word::ServiceLoad(record.service), less);
-        let trial = record.flags.service_trial().filter(|_| !open);
-        unknown(Word::ServiceBreaker(record.service), trial, &policy.service);
+        let ticket = record.flags.service_ticket();
+        unknown(Word::ServiceBreaker(record.service), ticket, &policy.service);
     }
     if !holds(store, entry) {
         return;
     }
     if guarded {
         change(store, Word::BackendLoad(record.backend), less);
-        let trial = record.flags.trial().filter(|_| !open);
-        unknown(Word::BackendBreaker(record.backend), trial, &policy.backend);
+        let ticket = record.flags.ticket();
+        unknown(Word::BackendBreaker(record.backend), ticket, &policy.backend);
     }
     if record.flags.contains(ConnFlags::ACTIVE) {
         change(store, Word::Active(record.backend), |active| active.checked_sub(1));

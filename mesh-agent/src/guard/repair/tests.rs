@@ -71,7 +71,13 @@ fn a_lost_connection_leaves_loads_trials_and_active_ones() {
     let mut store = MemoryGuards::default();
     store.set_policy(SERVICE, Policy { backend: limits, ..Policy::default() });
     store.set_generation(BACKEND, 5);
-    let open = breaker::settle(0, &limits, None, breaker::Outcome::Bad, 1_000);
+    let open = breaker::settle(
+        0,
+        &limits,
+        breaker::Ticket { round: 0, trial: false },
+        breaker::Outcome::Bad,
+        1_000,
+    );
     let breaker::Admission::Trial(half) = breaker::admit(open, &limits, 1_100) else { panic!() };
     for (word, value) in [
         (Word::ServiceLoad(SERVICE), load::PENDING + load::OPEN),
@@ -82,7 +88,8 @@ fn a_lost_connection_leaves_loads_trials_and_active_ones() {
         store.set(word, value);
     }
     let mut lost = entry(1, Stage::CONNECTING, Duration::ZERO);
-    lost.record.flags = lost.record.flags.with_trial(Some(breaker::round(half)));
+    lost.record.flags =
+        lost.record.flags.with_ticket(breaker::Ticket { round: breaker::round(half), trial: true });
     release(&store, &lost, 5_000);
     assert_eq!(store.read(Word::ServiceLoad(SERVICE)), load::OPEN);
     assert_eq!(store.read(Word::BackendLoad(BACKEND)), load::OPEN);

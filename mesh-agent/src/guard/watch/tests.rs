@@ -2,7 +2,7 @@
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::event::EventKind;
-use mesh_common::logic::breaker::{Admission, Outcome, admit, settle};
+use mesh_common::logic::breaker::{Admission, Outcome, Ticket, admit, settle};
 use mesh_common::logic::{breaker, outlier};
 use mesh_common::policy::{OutlierPolicy, Policy, Thresholds};
 use mesh_common::service::ServiceIndex;
@@ -17,6 +17,11 @@ use crate::guard::states::Phase;
 const SERVICE: ServiceIndex = ServiceIndex { index: 3 };
 const BACKEND: BackendIndex = BackendIndex { index: 7 };
 const MS: u64 = 1_000_000;
+
+/// Of a connection that begins now.
+const fn ticket(word: u64, trial: bool) -> Ticket {
+    Ticket { round: breaker::round(word), trial }
+}
 
 const LIMITS: Thresholds = Thresholds {
     max_connections: 0,
@@ -74,10 +79,10 @@ fn watch() -> Watch {
 fn a_breaker_is_told_in_words() {
     let key = Key::breaker(SERVICE, BackendIndex::NONE);
     let mut watch = watch();
-    let failing = settle(0, &LIMITS, None, Outcome::Bad, 1_000);
-    let open = settle(failing, &LIMITS, None, Outcome::Bad, 1_001);
+    let failing = settle(0, &LIMITS, ticket(0, false), Outcome::Bad, 1_000);
+    let open = settle(failing, &LIMITS, ticket(failing, false), Outcome::Bad, 1_001);
     let Admission::Trial(half) = admit(open, &LIMITS, 1_200) else { panic!("{open:x}") };
-    let closed = settle(half, &LIMITS, Some(breaker::round(half)), Outcome::Good, 1_201);
+    let closed = settle(half, &LIMITS, ticket(half, true), Outcome::Good, 1_201);
     let mut lines = said(&watch.hear(vec![transition(key, 1_001 * MS, failing, open)]));
     assert_eq!(watch.standing().count(), 1);
     // In one batch, and the wrong way round.
@@ -171,7 +176,7 @@ proptest! {
         let mut were = vec![state(0)];
         for step in steps {
             let before = word;
-            let trial = (breaker::phase(word) == breaker::Phase::HALF_OPEN).then(|| breaker::round(word));
+            let trial = ticket(word, breaker::phase(word) == breaker::Phase::HALF_OPEN);
             match step {
                 Step::Fail => word = settle(word, &LIMITS, trial, Outcome::Bad, now_ms),
                 Step::Succeed => word = settle(word, &LIMITS, trial, Outcome::Good, now_ms),

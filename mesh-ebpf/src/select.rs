@@ -180,9 +180,8 @@ pub(crate) fn guarded(
     } else {
         place(&head, ctx::random())
     };
-    let sticky = u32::from(head.affinity_ms != 0);
     for pick in 0..MAX_PICKS {
-        let found = if pick < sticky {
+        let found = if pick == 0 && head.affinity_ms != 0 {
             returning(known_by, service, &head).map(|(index, _)| index)
         } else if pick < 3 {
             by_algorithm(hashed_by, service, &head)
@@ -194,7 +193,7 @@ pub(crate) fn guarded(
             Entry::Torn => {}
             Entry::Busy => seen = true,
             Entry::Entered { flags, generation } => {
-                if sticky != 0 && pick != 0 {
+                if head.affinity_ms != 0 {
                     keep(known_by, service, index, generation);
                 }
                 return Ok((index, entered.and(flags)));

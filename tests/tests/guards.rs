@@ -112,7 +112,7 @@ fn backend_words(pins: &Path) -> anyhow::Result<[u64; 4]> {
 fn busy(pins: &Path) -> anyhow::Result<u64> {
     let ejected = outlier::eject(3, &OUTLIER, 50_000);
     set(pins, names::SERVICE_GUARDS, SERVICE.index, &[4, 0x41, 1, 9, 0, 0, 0, 0])?;
-    set(pins, names::BACKEND_GUARDS, BACKEND.index, &[3, 0x81, ejected, 8])?;
+    set(pins, names::BACKEND_GUARDS, BACKEND.index, &[3, 0x81, ejected, 8, 20, 4])?;
     Ok(ejected)
 }
 
@@ -149,7 +149,7 @@ fn a_new_holder_of_an_index_begins_from_zero() -> anyhow::Result<()> {
     let ejected = busy(&pins)?;
     maps.apply(&MapOp::ClearBackend(BACKEND))?;
     assert_eq!(service_words(&pins)?, [4, 0x41, 0, 9]);
-    set(&pins, names::BACKEND_GUARDS, BACKEND.index, &[3, 0x81, ejected, 8])?;
+    set(&pins, names::BACKEND_GUARDS, BACKEND.index, &[3, 0x81, ejected, 8, 0, 0])?;
     maps.apply(&MapOp::PutBackend(BACKEND, Backend { generation: 8, ..backend() }))?;
     assert_eq!(backend_words(&pins)?, [0; 4]);
     // Connections may still give back what they took from a service that is gone.
@@ -177,11 +177,13 @@ fn guards_are_carried_over_to_maps_of_another_size() -> anyhow::Result<()> {
     assert_eq!(policy.service.max_connections, 0);
     assert_eq!(policy.backend, FIVE_TO_LIMIT.backend);
     // A connection that began in the old maps has ended in the new ones.
-    set(&pins, names::BACKEND_GUARDS, BACKEND.index, &[u64::MAX, 0x81, ejected, 1])?;
+    set(&pins, names::BACKEND_GUARDS, BACKEND.index, &[u64::MAX, 0x81, ejected, 1, 1, 2])?;
     for _again in 0..2 {
         assert!(layout::finish(&pins)?.is_some());
         assert_eq!(service_words(&pins)?, [4, 0x41, 1, 9]);
         assert_eq!(backend_words(&pins)?, [2, 0x81, ejected, 9]);
+        let outcomes = get(&pins, names::BACKEND_GUARDS, BACKEND.index, ["good", "bad"])?;
+        assert_eq!(outcomes, [21, 6]);
         let policy = KernelMaps::open(&pins)?.read()?.policies.at(SERVICE);
         assert_eq!(policy, FIVE_TO_LIMIT);
     }

@@ -84,8 +84,12 @@ const SERVICE_NUMBERS: [usize; 5] = [
     offset_of!(ServiceGuard, refused_pending) / 8,
     offset_of!(ServiceGuard, refused_backends) / 8,
 ];
-const BACKEND_NUMBERS: [usize; 2] =
-    [offset_of!(BackendGuard, load) / 8, offset_of!(BackendGuard, skipped) / 8];
+const BACKEND_NUMBERS: [usize; 4] = [
+    offset_of!(BackendGuard, load) / 8,
+    offset_of!(BackendGuard, skipped) / 8,
+    offset_of!(BackendGuard, good) / 8,
+    offset_of!(BackendGuard, bad) / 8,
+];
 
 /// Whether two pins are of one map.
 fn same(one: &Path, other: &Path) -> io::Result<bool> {

@@ -1,9 +1,6 @@
 //! Packets that vanish, by nftables inside a namespace. The rules end with the namespace.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::netns::NetNs;
@@ -43,21 +40,5 @@ fn packets_of(expression: &Value) -> Option<u64> {
 
 fn nft(netns: &NetNs, args: &[&str], script: &str) -> anyhow::Result<String> {
     let program = require::program("nft", "nftables")?;
-    let output = netns.run(|| {
-        let mut child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(script.as_bytes())?;
-        }
-        child.wait_with_output()
-    })??;
-    if !output.status.success() {
-        let reason = String::from_utf8_lossy(&output.stderr);
-        bail!("nft {} in {}: {}\n{script}", args.join(" "), netns.name(), reason.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    netns.feed(&program, args, script)
 }

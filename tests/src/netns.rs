@@ -74,11 +74,17 @@ impl NetNs {
     pub fn ip(&self, lines: &[impl AsRef<str>]) -> anyhow::Result<()> {
         let script: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
         let ip = bins::in_path("ip").context("needs `ip`: apt-get install iproute2")?;
+        self.feed(&ip, &["-batch", "-"], &script)?;
+        Ok(())
+    }
+
+    /// Runs a program inside the namespace that reads a script, to its end; what it has printed.
+    pub fn feed(&self, program: &Path, args: &[&str], script: &str) -> anyhow::Result<String> {
         let output = self.run(|| {
-            let mut child = Command::new(ip)
-                .args(["-batch", "-"])
+            let mut child = Command::new(program)
+                .args(args)
                 .stdin(Stdio::piped())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
@@ -88,9 +94,10 @@ impl NetNs {
         })??;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("ip in {}: {}\n{script}", self.name, reason.trim());
+            let program = program.file_name().unwrap_or(program.as_os_str()).display();
+            bail!("{program} {} in {}: {}\n{script}", args.join(" "), self.name, reason.trim());
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

@@ -7,6 +7,8 @@ pub mod metrics;
 pub mod prober;
 pub mod report;
 pub mod targets;
+#[cfg(test)]
+mod testing;
 
 use mesh_health::checker::{Checker, Event, Handle, Settings};
 use mesh_health::metrics::Metrics;

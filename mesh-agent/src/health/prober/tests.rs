@@ -1,16 +1,15 @@
 //! Who decides about health, as the line to the control plane comes and goes; real checks.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::TcpListener;
 
-use mesh_api::model::{HealthCheck, Probe};
-use mesh_health::checker::{Checker, Settings, Target};
+use mesh_health::checker::{Checker, Settings};
 use mesh_health::metrics::Metrics;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
+use crate::health::testing::target;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -45,20 +44,6 @@ impl Probing {
     async fn next(&mut self) -> Found {
         timeout(DEADLINE, self.applied.recv()).await.unwrap().unwrap()
     }
-}
-
-fn target(address: SocketAddr) -> Target {
-    let check = HealthCheck {
-        probe: Probe::Tcp,
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-        healthy_threshold: 1,
-        unhealthy_threshold: 1,
-        initial: Health::Healthy,
-        port: None,
-        jitter_percent: 0,
-    };
-    Target { address, check: Arc::new(check), prepared: false }
 }
 
 #[tokio::test]

@@ -1,10 +1,7 @@
 //! Reports of real checks to a real server.
 
-use std::net::SocketAddr;
-
-use mesh_api::model::{HealthCheck, Probe};
 use mesh_api::wire::health_reports_server::{HealthReports, HealthReportsServer};
-use mesh_health::checker::{Checker, Settings, Target};
+use mesh_health::checker::{Checker, Settings};
 use mesh_health::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -14,6 +11,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Response, Status as Refusal};
 
 use super::*;
+use crate::health::testing::target;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -106,20 +104,6 @@ impl Reported {
 
 fn name(text: &str) -> ObjectName {
     format!("default/{text}").parse().unwrap()
-}
-
-fn target(address: SocketAddr) -> Target {
-    let check = HealthCheck {
-        probe: Probe::Tcp,
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-        healthy_threshold: 1,
-        unhealthy_threshold: 1,
-        initial: Health::Healthy,
-        port: None,
-        jitter_percent: 0,
-    };
-    Target { address, check: Arc::new(check), prepared: false }
 }
 
 #[tokio::test]

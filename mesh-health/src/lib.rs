@@ -5,11 +5,13 @@
 //! - [`schedule`]: when each check is due, and which are given up under load. Pure.
 //! - [`probe`]: one check, by TCP, HTTP or gRPC.
 //! - [`checker`]: all checks, in one future.
+//! - [`place`]: the port that is checked. Pure.
 //! - [`metrics`]: what they count.
 #![forbid(unsafe_code)]
 
 pub mod checker;
 pub mod metrics;
+pub mod place;
 pub mod probe;
 pub mod schedule;
 pub mod threshold;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mesh_api::model::{Endpoint, HealthCheck, Kind, Object, ObjectName, ObjectRef, Protocol};
+use mesh_api::model::{HealthCheck, Kind, Name, Object, ObjectName, ObjectRef, Protocol};
 
 use super::aggregate::Subject;
 use crate::world::World;
@@ -25,15 +25,15 @@ pub(super) fn place<'w>(
     else {
         return Err("not checked yet".to_owned());
     };
-    let port = match check.port {
-        Some(port) => port,
-        None => match get(Kind::Service, service) {
-            Some(Object::Service(of)) => listens(of, endpoint).ok_or_else(|| {
-                format!("not checked: {service} has no TCP port; set healthCheck.port")
-            })?,
-            _ => return Err(format!("not checked: service {service} does not exist")),
-        },
+    let of = match get(Kind::Service, service) {
+        Some(Object::Service(of)) => Some(of),
+        _ => None,
     };
+    let own = |name: &Name| endpoint.ports.get(name).copied();
+    let port = mesh_health::place::port(check, of, own).ok_or_else(|| match of {
+        Some(_) => format!("not checked: {service} has no TCP port; set healthCheck.port"),
+        None => format!("not checked: service {service} does not exist"),
+    })?;
     // The host of the control plane may be in the mesh, where such a connection would go to some
     // endpoint of that service.
     if let Some(holder) = world.holder((endpoint.address, port, Protocol::Tcp)) {
@@ -44,15 +44,6 @@ pub(super) fn place<'w>(
         ));
     }
     Ok((SocketAddr::new(endpoint.address, port.get()), check))
-}
-
-/// Where the endpoint listens for the service's first TCP port.
-fn listens(
-    service: &mesh_api::model::Service,
-    endpoint: &Endpoint,
-) -> Option<mesh_api::model::Port> {
-    let port = service.ports.iter().find(|port| port.protocol == Protocol::Tcp)?;
-    Some(endpoint.ports.get(&port.name).copied().unwrap_or(port.target_port))
 }
 
 #[cfg(test)]

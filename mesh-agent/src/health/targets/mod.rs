@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_api::model::{HealthCheck, ObjectName, Protocol, Service};
+use mesh_api::model::{HealthCheck, Name, ObjectName, Port, Protocol, Service};
 use mesh_health::checker::Target;
 
 use crate::world::{Group, GroupId, Level, Member, World};
@@ -124,14 +124,10 @@ fn of(group: &Group) -> impl Iterator<Item = (ObjectName, Target)> {
     })
 }
 
-/// The port that the check names, or where the service's first TCP port leads.
+/// The port to check.
 fn port(check: &HealthCheck, service: Option<&Service>, member: &Member) -> Option<u16> {
-    if let Some(port) = check.port {
-        return Some(port.get());
-    }
-    let first = service?.ports.iter().find(|port| port.protocol == Protocol::Tcp)?;
-    let own = member.ports.iter().find(|(name, _)| *name == first.name);
-    Some(own.map_or(first.target_port, |(_, port)| *port).get())
+    let own = |name: &Name| member.ports.iter().find(|(of, _)| of == name).map(|(_, port)| *port);
+    mesh_health::place::port(check, service, own).map(Port::get)
 }
 
 /// What applications connect to.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use mesh_common::names;
 use mesh_health::probe::Prepare;
+use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -284,17 +285,6 @@ async fn keep(mut keeper: Keeper, trust: watch::Sender<Trust>) -> Result<()> {
             }
         }
     }
-}
-
-/// Uniform in [0, 1), to spread reconnecting agents out.
-fn random01() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-
-    // A new RandomState has new keys of the operating system's randomness behind it.
-    let bits = RandomState::new().hash_one(0u8) >> 11;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let fraction = bits as f64 / (1u64 << 53) as f64;
-    fraction
 }
 
 async fn wait_for_signal() -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use mesh_health::checker::Checker;
+use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -221,17 +222,6 @@ async fn check(checker: Checker) -> anyhow::Result<()> {
 async fn choose(prober: Prober, shutdown: CancellationToken) -> anyhow::Result<()> {
     prober.run(shutdown).await;
     Ok(())
-}
-
-/// Uniform in 0..1; to spread checks over time.
-fn random01() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-
-    // A new RandomState has new keys of the operating system's randomness behind it.
-    let bits = RandomState::new().hash_one(0u8) >> 11;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let fraction = bits as f64 / (1u64 << 53) as f64;
-    fraction
 }
 
 /// Has the writer remove endpoints whose leases are over.

@@ -41,6 +41,18 @@ impl Backoff {
     }
 }
 
+/// Uniform in [0, 1): spreads over time what would come all at once.
+#[must_use]
+pub fn random01() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    // A new RandomState has new keys of the operating system's randomness behind it.
+    let bits = RandomState::new().hash_one(0u8) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let fraction = bits as f64 / (1u64 << 53) as f64;
+    fraction
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

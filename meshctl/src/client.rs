@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mesh_api::convert::milliseconds;
 use mesh_api::violation::Violation;
 use mesh_api::wire;
 use mesh_api::wire::control_client::ControlClient;
@@ -142,7 +143,7 @@ impl Client {
         revision: u64,
     ) -> Result<(wire::WaitLiveResponse, bool), Failure> {
         let start = Instant::now();
-        let timeout_ms = u64::try_from(self.limit.left().as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = milliseconds(self.limit.left());
         let message = wire::WaitLiveRequest { revision, timeout_ms };
         let limit = Duration::from_millis(timeout_ms);
         let patience = limit.saturating_add(MARGIN);

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use mesh_api::convert::milliseconds;
+
 use crate::app::{Checked, check};
 use crate::bpf::uninstall::uninstall;
 use crate::canary::verdict::Fires;
@@ -46,7 +48,7 @@ pub fn run_dump(args: &DumpArgs) -> Result<()> {
     let mut image = KernelMaps::open(&args.pin_path)?.read()?;
     canary::strip(&mut image);
     let mut text = image.to_string();
-    let now_ms = u64::try_from(monotonic()?.as_millis()).unwrap_or(u64::MAX);
+    let now_ms = milliseconds(monotonic()?);
     text.push_str(&dump::lines(&image, &KernelGuards::open(&args.pin_path)?, now_ms));
     let mut out = io::stdout().lock();
     match args.output {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, RingBuf};
+use mesh_api::convert::milliseconds;
 use mesh_common::names;
 use tokio::io::unix::AsyncFd;
 
@@ -83,7 +84,7 @@ fn log(record: &Record) {
         src.addr = %address(client),
         dst.service = %address(frontend),
         dst.addr = %address(backend),
-        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        duration_ms = milliseconds(*duration),
         bytes_sent,
         bytes_recv = bytes_received,
         retransmits,

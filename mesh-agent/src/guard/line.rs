@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_common::backend::BackendIndex;
 use mesh_common::logic::outlier;
 use mesh_common::policy::Thresholds;
@@ -152,7 +153,7 @@ pub fn cause(entry: &Entry, key: Key, word: u64, source: Source) -> String {
         }
         State::Outlier { .. } => match (source, entry.percentage) {
             (Source::Percentage { failed, total }, Some(Percentage { interval, .. })) => {
-                let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+                let ms = milliseconds(interval);
                 format!("{failed} of {total} connects failed within {}", millis(ms))
             }
             _ => match outlier::failures(word) {

@@ -4,6 +4,7 @@
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
+use mesh_api::convert::milliseconds;
 use mesh_api::resource;
 use mesh_xds::ads::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
@@ -255,7 +256,7 @@ impl Client {
 
 fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    milliseconds(now)
 }
 
 /// Ends our side and lets the other end its own, so that the last answer arrives.

@@ -257,7 +257,8 @@ fn shorten(text: &str) -> String {
 }
 
 /// Milliseconds as the wire has them.
-fn milliseconds(duration: Duration) -> u64 {
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,5 +1,6 @@
 //! Durations as people write them: "250ms", "5s", "1m30s", "2h".
 
+use crate::convert::milliseconds;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// Writes a duration so that [`parse_duration`] reads the same; finer than a millisecond is lost.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
-    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut rest = milliseconds(duration);
     if rest == 0 {
         return "0s".to_owned();
     }

@@ -1,8 +1,6 @@
 //! Requests and answers: wire ⇄ model. Objects that do not decode become violations, so that the
 //! validation of the rest can be reported together with them.
 
-use std::time::Duration;
-
 use mesh_api::model::{Endpoint, Kind, Name, Object, ObjectRef};
 use mesh_api::violation::{FieldError, Reason};
 use mesh_api::wire;
@@ -189,8 +187,4 @@ pub(super) fn change(change: &store::Change) -> wire::Change {
 /// The object as it was after a change; `None` after a deletion.
 pub(super) fn stored(change: &store::Change) -> Option<Stored> {
     Some(Stored { object: change.object.clone()?, resource_version: change.revision })
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

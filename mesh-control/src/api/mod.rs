@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use mesh_api::convert::milliseconds;
 use mesh_api::model::{Endpoint, Kind, Name, Object, ObjectName, ObjectRef};
 use mesh_api::wire;
 use mesh_api::wire::control_server::{Control, ControlServer};
@@ -229,7 +230,7 @@ impl Control for Api {
         };
         Ok(Response::new(wire::RegisterResponse {
             revision: done.revision,
-            ttl_ms: ttl.map_or(0, convert::milliseconds),
+            ttl_ms: ttl.map_or(0, milliseconds),
             warnings: convert::warnings(&done),
         }))
     }
@@ -248,7 +249,7 @@ impl Control for Api {
                 "{reference} does not exist (any more): register it again"
             )));
         }
-        Ok(Response::new(wire::HeartbeatResponse { ttl_ms: ttl.map_or(0, convert::milliseconds) }))
+        Ok(Response::new(wire::HeartbeatResponse { ttl_ms: ttl.map_or(0, milliseconds) }))
     }
 
     async fn deregister(

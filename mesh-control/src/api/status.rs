@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use mesh_api::wire;
 
-use super::convert::milliseconds;
 use crate::xds::{NodeState, Nodes};
+use mesh_api::convert::milliseconds;
 
 pub(super) fn nodes(nodes: &Nodes, now: Instant) -> Vec<wire::NodeStatus> {
     let table = nodes.lock();

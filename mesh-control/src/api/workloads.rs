@@ -14,8 +14,8 @@ use mesh_api::wire::node_server::{Node, NodeServer};
 use mesh_api::wire::workloads_server::{Workloads, WorkloadsServer};
 use tonic::{Request, Response, Status};
 
-use super::convert::milliseconds;
 use crate::xds::{NodeState, Nodes};
+use mesh_api::convert::milliseconds;
 
 /// Largest report, in bytes. With the longest paths, 10,000 workloads take some 8 MB.
 const MAX_REPORT: usize = 16 << 20;

@@ -1,8 +1,8 @@
 //! Health on the wire: what people are shown, and the resources that agents get.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_api::model::{Health, Kind, Label, ObjectName, ObjectRef};
 use mesh_api::resource::encode;
 use mesh_api::wire;
@@ -87,8 +87,4 @@ pub(super) fn endpoint_event(name: &ObjectName, shown: Option<&View<'_>>) -> wir
 
 pub(super) const fn guards_event(guards: wire::NodeGuards) -> wire::HealthEvent {
     wire::HealthEvent { event: Some(Event::Guards(guards)) }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,6 +12,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use mesh_api::convert::milliseconds;
 use mesh_api::model::{Endpoint, Kind, Object, ObjectRef};
 use mesh_api::violation::Warning;
 use tokio::sync::{mpsc, oneshot};
@@ -283,7 +284,7 @@ fn to_store(plan: &Plan) -> store::Batch {
     };
     store::Batch {
         revision: plan.world.revision(),
-        time_ms: time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        time_ms: time.map_or(0, milliseconds),
         writes: changed.map(write).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use mesh_api::convert::milliseconds;
 use mesh_api::wire;
 
 use crate::cli::Wait;
@@ -54,7 +55,7 @@ pub(super) async fn until_live(
             message: format!(
                 "revision {revision} is stored, but after {} no node is connected that could \
                  serve it{}",
-                time::age(millis(context.timeout)),
+                time::age(milliseconds(context.timeout)),
                 absent(&away)
             ),
         }),
@@ -64,7 +65,7 @@ pub(super) async fn until_live(
         Verdict::Late(nodes) => Err(Failure::TimedOut {
             message: format!(
                 "revision {revision} is stored, but after {} not live on:\n{}",
-                time::age(millis(context.timeout)),
+                time::age(milliseconds(context.timeout)),
                 nodes.join("\n")
             ),
         }),
@@ -117,15 +118,11 @@ fn live_text(revision: u64, nodes: usize, away: &[String], elapsed: Duration) ->
         1 => "live on 1 node".to_owned(),
         nodes => format!("live on {nodes} nodes"),
     };
-    format!("revision {revision}: {nodes} ({}){}", time::age(millis(elapsed)), absent(away))
+    format!("revision {revision}: {nodes} ({}){}", time::age(milliseconds(elapsed)), absent(away))
 }
 
 fn absent(away: &[String]) -> String {
     if away.is_empty() { String::new() } else { format!("; not connected: {}", away.join(", ")) }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A line on the terminal that is overwritten.

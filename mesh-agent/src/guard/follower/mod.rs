@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_common::backend::BackendIndex;
 use mesh_common::guard::Transition;
 use mesh_common::logic::outlier;
@@ -238,7 +239,7 @@ impl<S: GuardStore> Follower<S> {
         let eject = |(service, backend, Ended { failed, total })| {
             let entry = self.directory.find(service).filter(|entry| entry.ejects_now())?;
             let policy = entry.policy.outlier;
-            let word = act::eject(&self.store, (service, backend), &policy, millis(now))?;
+            let word = act::eject(&self.store, (service, backend), &policy, milliseconds(now))?;
             let source = Source::Percentage { failed, total };
             self.watch.acted(Key::outlier(service, backend), word, nanos(now), source)
         };
@@ -253,7 +254,7 @@ impl<S: GuardStore> Follower<S> {
             if self.store.generation(key.backend) != generation {
                 return None;
             }
-            let due = |word| is_over || outlier::time(word) <= millis(now);
+            let due = |word| is_over || outlier::time(word) <= milliseconds(now);
             let word = act::take_back(&self.store, (key.service, key.backend), due)?;
             self.watch.acted(key, word, nanos(now), Source::Agent)
         };
@@ -283,10 +284,6 @@ impl<S: GuardStore> Follower<S> {
             new
         });
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn nanos(time: Duration) -> u64 {

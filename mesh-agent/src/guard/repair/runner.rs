@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_common::backend::BackendIndex;
 use mesh_common::logic::outlier;
 use tokio::sync::watch;
@@ -145,7 +146,7 @@ impl<S: GuardStore> Runner<S> {
     fn take_all_back(&mut self, table: &ConnTable, leaked: &[Entry], now: Duration) {
         let mut lost: BTreeMap<BackendIndex, u64> = BTreeMap::new();
         for entry in leaked.iter().filter(|entry| take_back(table, entry)) {
-            let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            let now_ms = milliseconds(now);
             apply::release(&self.store, entry, now_ms);
             self.repairs.records += 1;
             *lost.entry(entry.record.backend).or_default() += 1;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_api::model::{Health, ObjectName};
 use mesh_api::wire;
 use mesh_api::wire::health_reports_client::HealthReportsClient;
@@ -207,7 +208,7 @@ fn compare(
 }
 
 fn empty() -> wire::ReportHealthRequest {
-    wire::ReportHealthRequest { ttl_ms: ms(TTL), ..wire::ReportHealthRequest::default() }
+    wire::ReportHealthRequest { ttl_ms: milliseconds(TTL), ..wire::ReportHealthRequest::default() }
 }
 
 fn endpoint(name: &ObjectName, health: Health, status: &Status) -> wire::EndpointReport {
@@ -221,7 +222,7 @@ fn endpoint(name: &ObjectName, health: Health, status: &Status) -> wire::Endpoin
         name: name.name.to_string(),
         status: wire_status.into(),
         reason: status.reason.clone(),
-        since_ms: ms(status.since.elapsed()),
+        since_ms: milliseconds(status.since.elapsed()),
         latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
     }
 }
@@ -232,10 +233,6 @@ fn reference(name: &ObjectName) -> wire::ObjectRef {
         namespace: name.namespace.to_string(),
         name: name.name.to_string(),
     }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether the same report will not be taken later either.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mesh_api::convert::milliseconds;
 use mesh_api::model::{Kind, Object};
 use mesh_api::wire;
 
@@ -148,7 +149,7 @@ fn endpoint(args: Args) -> Result<wire::Object, Failure> {
         workload: args.workload,
         locality: (locality != wire::Locality::default()).then_some(locality),
         weight: args.weight,
-        ttl_ms: ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        ttl_ms: ttl.map_or(0, milliseconds),
         ..wire::Endpoint::default()
     };
     let object = wire::Object {

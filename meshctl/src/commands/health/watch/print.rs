@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use mesh_api::convert::milliseconds;
 use serde::Serialize;
 
 use crate::client::Context;
@@ -29,7 +30,7 @@ pub(in crate::commands::health) enum Change {
 /// Milliseconds since the Unix epoch.
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    milliseconds(now)
 }
 
 /// Changes in the format asked for.

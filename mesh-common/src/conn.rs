@@ -140,6 +140,13 @@ impl ConnFlags {
         self.of(Self::SERVICE_TRIAL, Self::SERVICE_ROUND_AT)
     }
 
+    /// Whether it is a trial of a breaker.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_trial(self) -> bool {
+        self.bits & (Self::TRIAL.bits | Self::SERVICE_TRIAL.bits) != 0
+    }
+
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a round has 4 bits")]
     const fn with(self, ticket: Ticket, flag: Self, at: u32) -> Self {

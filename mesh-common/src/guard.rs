@@ -26,7 +26,7 @@ pub struct ServiceGuard {
     pub pad: u64,
 }
 
-/// Value of `backend_guards`. Zeroed when the index is given to another backend.
+/// Value of `backend_guards`. Zeroed when the index is given to another backend. A cache line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BackendGuard {
@@ -42,6 +42,8 @@ pub struct BackendGuard {
     pub good: u64,
     /// Connections that failed, by [`crate::logic::stage::failure`].
     pub bad: u64,
+    /// Zero.
+    pub pad: [u64; 2],
 }
 
 /// Record of the `events` ring buffer: a breaker or an ejection changed. Told from an

@@ -77,8 +77,8 @@ layout!(OutlierPolicy, size 16, align 4, {
 layout!(TimeoutPolicy, size 16, align 4, {
     connect_ms: 0 + 4, syn_rto_jiffies: 4 + 4, syn_retries: 8 + 4, idle_ms: 12 + 4,
 });
-layout!(Policy, size 80, align 4, {
-    service: 0 + 24, backend: 24 + 24, outlier: 48 + 16, timeouts: 64 + 16,
+layout!(Policy, size 128, align 4, {
+    service: 0 + 24, backend: 24 + 24, outlier: 48 + 16, timeouts: 64 + 16, pad: 80 + 48,
 });
 layout!(Slot, size 16, align 4, { service: 0 + 4, backend: 4 + 4, alias: 8 + 4, threshold: 12 + 4 });
 layout!(Backend, size 28, align 4, {
@@ -108,8 +108,9 @@ layout!(ServiceGuard, size 64, align 8, {
     load: 0 + 8, breaker: 8 + 8, ejected: 16 + 8, refused_open: 24 + 8,
     refused_connections: 32 + 8, refused_pending: 40 + 8, refused_backends: 48 + 8, pad: 56 + 8,
 });
-layout!(BackendGuard, size 48, align 8, {
+layout!(BackendGuard, size 64, align 8, {
     load: 0 + 8, breaker: 8 + 8, outlier: 16 + 8, skipped: 24 + 8, good: 32 + 8, bad: 40 + 8,
+    pad: 48 + 16,
 });
 layout!(Transition, size 40, align 8, {
     kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,

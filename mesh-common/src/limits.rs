@@ -1,10 +1,10 @@
 //! Default map sizes; the agent's flags change them before the maps are created.
 
-/// Service ports, `--max-services`. 184 bytes each, and 16 bytes per CPU.
+/// Service ports, `--max-services`. 232 bytes each, and 16 bytes per CPU.
 pub const MAX_SERVICES: u32 = 16_384;
 /// Frontends per service port, on average: each virtual address takes one.
 pub const FRONTENDS_PER_SERVICE: u32 = 2;
-/// Backends, `--max-backends`. 80 bytes each, and 64 bytes per CPU.
+/// Backends, `--max-backends`. 104 bytes each, and 64 bytes per CPU.
 pub const MAX_BACKENDS: u32 = 65_536;
 /// Slots, `--max-slots`. 16 bytes each. A change needs room for the old and the new table of a
 /// service at once, hence more slots than backends.

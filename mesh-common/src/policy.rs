@@ -4,7 +4,8 @@
 //! within one of the two.
 
 /// Value of the `policies` map, by service index. Read only where the service's head has
-/// [`crate::service::ServiceFlags::GUARDED`] or [`crate::service::ServiceFlags::TIMED`].
+/// [`crate::service::ServiceFlags::GUARDED`] or [`crate::service::ServiceFlags::TIMED`]. Two cache
+/// lines, the first of which is all that a guarded `connect()` reads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -16,6 +17,8 @@ pub struct Policy {
     pub outlier: OutlierPolicy,
     /// What sockets are told.
     pub timeouts: TimeoutPolicy,
+    /// Zero.
+    pub pad: [u32; 12],
 }
 
 /// Limits and a circuit breaker.

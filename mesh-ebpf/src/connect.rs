@@ -48,7 +48,7 @@ pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
 
 #[inline(always)]
 fn redirect<const V6: bool>(ctx: &SockAddr<V6>, key: &FrontendKey, chosen: &Chosen) -> i32 {
-    let Chosen { index, backend, flags, timed } = chosen;
+    let Chosen { index, backend, flags, timed, .. } = chosen;
     let addr = ctx::address(&backend.addr);
     let counted = flags.contains(ConnFlags::ACTIVE);
     let cookie = ctx.cookie();

@@ -53,7 +53,7 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
                 return ALLOW;
             }
             match select::<V6, false>(ctx, service) {
-                Ok(Chosen { index, backend, flags, timed: _ }) => {
+                Ok(Chosen { index, backend, flags, .. }) => {
                     let addr = ctx::address(&backend.addr);
                     let Backend { port, service, generation, .. } = *backend;
                     let backend = Backend { addr, port, service, generation, ..Backend::default() };

@@ -6,62 +6,56 @@
 use mesh_common::backend::BackendIndex;
 use mesh_common::conn::{ConnFlags, ConnRecord};
 use mesh_common::logic::breaker::Outcome;
-use mesh_common::logic::connect::belongs;
 use mesh_common::logic::load;
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
-use crate::{ctx, guard, select};
+use crate::guard::{self, Ended, NS_PER_MS};
+use crate::select::{self, Asked, Client};
 
-/// Where flags lie in a result.
+/// Where flags lie in a result; without [`ConnFlags::GUARDED`] the low half is why not.
 const FLAGS_AT: u32 = 32;
-/// The backend is not the service's: a torn read.
+/// Where [`Told`] lies among flags.
+const TOLD_AT: u32 = 16;
+/// See [`Asked::Torn`].
 const TORN: u64 = 0;
-/// The backend may not have another connection.
+/// See [`Asked::Busy`].
 const BUSY: u64 = 1;
-/// A place is taken.
-const ENTERED: u64 = 2;
 
-/// What asking a backend came to.
-pub(crate) enum Entry {
-    /// It is not the service's: a torn read.
-    Torn,
-    /// It may not have another connection.
-    Busy,
-    /// A place is taken.
-    Entered { flags: ConnFlags, generation: u32 },
+/// Chooses a backend of a guarded service, and takes a place among its connections.
+#[inline(always)]
+pub(crate) fn guarded(
+    service: ServiceIndex,
+    client: Client,
+) -> Result<(BackendIndex, ConnFlags), Reason> {
+    entered(mesh_guarded(service.index, client.hashed, client.known))
+        .map_err(|code| Reason { code })
 }
 
-/// Takes a place among a backend's connections.
+/// Takes a place among the connections of the backend whose turn it is.
 #[inline(always)]
-pub(crate) fn enter_backend(service: ServiceIndex, backend: BackendIndex) -> Entry {
-    let result = mesh_enter_backend(service.index, backend.index);
-    match result & u64::from(u32::MAX) {
-        TORN => Entry::Torn,
-        ENTERED => {
-            let generation = ctx::backend(backend).map_or(0, |backend| backend.generation);
-            Entry::Entered { flags: flags(result), generation }
-        }
-        _ => Entry::Busy,
+pub(crate) fn ask(service: ServiceIndex, client: Client, start: u32, pick: u32) -> Asked {
+    match entered(mesh_ask(service.index, client.hashed, client.known, start, pick)) {
+        Ok((index, flags)) => Asked::Entered(index, flags),
+        Err(code) if u64::from(code) == TORN => Asked::Torn,
+        Err(_) => Asked::Busy,
     }
 }
 
-/// Chooses a backend of a guarded service, and takes a place among its connections. `hashed_by` is
-/// the client as Maglev takes it, `known_by` as session affinity does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-pub(crate) fn guarded(
-    service: ServiceIndex,
-    hashed_by: u64,
-    known_by: u64,
-) -> Result<(BackendIndex, ConnFlags), Reason> {
-    let result = mesh_guarded(service.index, hashed_by, known_by);
+const fn entered(result: u64) -> Result<(BackendIndex, ConnFlags), u32> {
     let flags = flags(result);
     if flags.contains(ConnFlags::GUARDED) {
         Ok((BackendIndex { index: result as u32 }, flags))
     } else {
-        Err(Reason { code: result as u32 })
+        Err(result as u32)
     }
+}
+
+#[inline(always)]
+const fn result(backend: BackendIndex, flags: ConnFlags) -> u64 {
+    backend.index as u64 | (flags.bits as u64) << FLAGS_AT
 }
 
 /// Takes a place among a service's connections.
@@ -79,10 +73,10 @@ pub(crate) fn leave_service(service: ServiceIndex, entered: ConnFlags) {
     mesh_leave_service(service.index, entered.bits.into());
 }
 
-/// The connection is established.
+/// A trial of a breaker is established.
 #[inline(always)]
-pub(crate) fn opened(record: &ConnRecord) {
-    tell(record, Told::OPENED);
+pub(crate) fn tried(record: &ConnRecord) {
+    tell(record, Told::TRIED);
 }
 
 /// The connection has ended without being established.
@@ -91,17 +85,12 @@ pub(crate) fn failed(record: &ConnRecord, outcome: Outcome) {
     tell(record, if outcome == Outcome::Bad { Told::FAILED } else { Told::GIVEN_UP });
 }
 
-/// The connection has ended after being established.
-#[inline(always)]
-pub(crate) fn closed(record: &ConnRecord) {
-    tell(record, Told::CLOSED);
-}
-
 #[inline(always)]
 fn tell(record: &ConnRecord, what: Told) {
-    let ConnRecord { service, backend, generation, flags, .. } = record;
+    let ConnRecord { service, backend, generation, flags, started_ns, .. } = record;
     if flags.contains(ConnFlags::GUARDED) {
-        mesh_tell(service.index, backend.index, *generation, flags.bits.into(), what.code);
+        let flags = u32::from(flags.bits) | what.code << TOLD_AT;
+        mesh_tell(service.index, backend.index, *generation, flags, started_ns / NS_PER_MS);
     }
 }
 
@@ -118,19 +107,17 @@ struct Told {
 }
 
 impl Told {
-    const OPENED: Self = Self { code: 0 };
+    const TRIED: Self = Self { code: 0 };
     const FAILED: Self = Self { code: 1 };
     const GIVEN_UP: Self = Self { code: 2 };
-    const CLOSED: Self = Self { code: 3 };
 
-    /// How much less load there is, and the outcome where it is one.
+    /// How much less load there is, and the outcome.
     #[inline(always)]
-    const fn means(self) -> (u64, Option<Outcome>) {
+    const fn means(self) -> (u64, Outcome) {
         match self {
-            Self::OPENED => (load::ESTABLISHED, Some(Outcome::Good)),
-            Self::FAILED => (load::PENDING, Some(Outcome::Bad)),
-            Self::GIVEN_UP => (load::PENDING, Some(Outcome::Unknown)),
-            _ => (load::OPEN, None),
+            Self::TRIED => (0, Outcome::Good),
+            Self::FAILED => (load::PENDING, Outcome::Bad),
+            _ => (load::PENDING, Outcome::Unknown),
         }
     }
 }
@@ -138,26 +125,22 @@ impl Told {
 /// See [`guarded`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn mesh_guarded(service: u32, hashed_by: u64, known_by: u64) -> u64 {
-    match select::guarded(ServiceIndex { index: service }, hashed_by, known_by) {
-        Ok((backend, flags)) => u64::from(backend.index) | u64::from(flags.bits) << FLAGS_AT,
+pub extern "C" fn mesh_guarded(service: u32, hashed: u64, known: u64) -> u64 {
+    match select::guarded(ServiceIndex { index: service }, Client { hashed, known }) {
+        Ok((backend, flags)) => result(backend, flags),
         Err(reason) => reason.code.into(),
     }
 }
 
-/// See [`enter_backend`].
+/// See [`ask`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn mesh_enter_backend(service: u32, backend: u32) -> u64 {
-    let (service, index) = (ServiceIndex { index: service }, BackendIndex { index: backend });
-    let Some(backend) = ctx::backend(index) else { return TORN };
-    let Some(policy) = guard::policy(service) else { return TORN };
-    if !belongs(backend, service) {
-        return TORN;
-    }
-    match guard::enter_backend(service, index, backend.generation, policy) {
-        Some(flags) => ENTERED | u64::from(flags.bits) << FLAGS_AT,
-        None => BUSY,
+pub extern "C" fn mesh_ask(service: u32, hashed: u64, known: u64, start: u32, pick: u32) -> u64 {
+    let client = Client { hashed, known };
+    match select::ask(ServiceIndex { index: service }, client, start, pick) {
+        Asked::Torn => TORN,
+        Asked::Busy => BUSY,
+        Asked::Entered(backend, flags) => result(backend, flags),
     }
 }
 
@@ -194,13 +177,14 @@ pub extern "C" fn mesh_tell(
     backend: u32,
     generation: u32,
     flags: u32,
-    what: u32,
+    began_ms: u64,
 ) -> u32 {
     let (service, backend) = (ServiceIndex { index: service }, BackendIndex { index: backend });
+    let (less, outcome) = Told { code: flags >> TOLD_AT }.means();
     let flags = ConnFlags { bits: flags as u16 };
-    let (less, outcome) = Told { code: what }.means();
     if let Some(policy) = guard::policy(service) {
-        guard::tell(service, backend, generation, flags, policy, less, outcome);
+        let ended = Ended { service, backend, generation, flags, began_ms };
+        guard::tell(ended, policy, less, outcome);
     }
     0
 }

@@ -5,8 +5,7 @@ use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::conn::ConnFlags;
 use mesh_common::enrol::{CgroupKey, MAX_DEPTH, NetnsKey, Verdict};
 use mesh_common::logic::connect::{
-    MAX_PICKS, MAX_TRIES, Place, belongs, choose, hashed, neighbour, place, sticks, turn,
-    without_backend,
+    MAX_PICKS, MAX_TRIES, Place, belongs, choose, hashed, mix, place, sticks, turn, without_backend,
 };
 use mesh_common::logic::enrol::enrolled;
 use mesh_common::reason::Reason;
@@ -14,11 +13,13 @@ use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockAddr};
-use crate::parts::{self, Entry};
-use crate::{maps, release, telemetry};
+use crate::{guard, maps, parts, release, telemetry};
 
 /// `BPF_NOEXIST`: only where there is no entry yet.
 const NOEXIST: u64 = 1;
+
+/// How many backends of a guarded service are asked as its algorithm says.
+const DRAWS: u64 = 3;
 
 /// A backend for a connection.
 pub(crate) struct Chosen {
@@ -28,6 +29,8 @@ pub(crate) struct Chosen {
     pub(crate) flags: ConnFlags,
     /// Whether the socket is to be told timeouts.
     pub(crate) timed: bool,
+    /// Whether limits, breakers or ejections are to be asked.
+    guarded: bool,
 }
 
 impl Chosen {
@@ -38,6 +41,7 @@ impl Chosen {
             backend,
             flags: counted(head),
             timed: head.flags.contains(ServiceFlags::TIMED),
+            guarded: head.flags.contains(ServiceFlags::GUARDED),
         }
     }
 }
@@ -118,6 +122,35 @@ pub(crate) fn select<const V6: bool, const GUARD: bool>(
     ctx: &SockAddr<V6>,
     service: ServiceIndex,
 ) -> Result<Chosen, (Reason, ServiceHead)> {
+    let chosen = unguarded(ctx, service)?;
+    if !GUARD || !chosen.guarded {
+        return Ok(chosen);
+    }
+    if let Some(flags) = guard::enter_at_once(service, chosen.index) {
+        return Ok(Chosen { flags: chosen.flags.and(flags), ..chosen });
+    }
+    // The socket may hold a place for a connect that failed before its SYN.
+    release::forget(ctx.owner(), ctx.cookie());
+    let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else {
+        return Err((Reason::DANGLING, ServiceHead::default()));
+    };
+    let client = Client { hashed: client(ctx, &head), known: owner(ctx, &head) };
+    let (index, flags) = match parts::guarded(service, client) {
+        Ok(found) => found,
+        Err(reason) => return Err((reason, head)),
+    };
+    match ctx::backend(index) {
+        Some(backend) => Ok(Chosen { index, backend, flags: chosen.flags.and(flags), ..chosen }),
+        None => Err((Reason::DANGLING, head)),
+    }
+}
+
+/// Chooses a backend without asking limits and breakers.
+#[inline(always)]
+fn unguarded<const V6: bool>(
+    ctx: &SockAddr<V6>,
+    service: ServiceIndex,
+) -> Result<Chosen, (Reason, ServiceHead)> {
     let mut last = ServiceHead::default();
     for _ in 0..MAX_TRIES {
         let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else {
@@ -126,20 +159,6 @@ pub(crate) fn select<const V6: bool, const GUARD: bool>(
         last = head;
         if head.slot_count == 0 {
             return Err((without_backend(&head), head));
-        }
-        if GUARD && head.flags.contains(ServiceFlags::GUARDED) {
-            let (hashed_by, known_by) = (client(ctx, &head), owner(ctx, &head));
-            // The socket may hold a place for a connect that failed before its SYN.
-            release::forget(ctx.owner(), ctx.cookie());
-            let (index, flags) = match parts::guarded(service, hashed_by, known_by) {
-                Ok(found) => found,
-                Err(reason) => return Err((reason, head)),
-            };
-            let Some(backend) = ctx::backend(index) else {
-                return Err((Reason::DANGLING, head));
-            };
-            let chosen = Chosen::new(index, backend, &head);
-            return Ok(Chosen { flags: chosen.flags.and(flags), ..chosen });
         }
         if head.affinity_ms != 0
             && let Some((index, backend)) = returning(owner(ctx, &head), service, &head)
@@ -162,46 +181,73 @@ pub(crate) fn select<const V6: bool, const GUARD: bool>(
     Err((Reason::TORN, last))
 }
 
-/// Chooses a backend of a service that has limits, breakers or ejections: first as any service
-/// does, then going on from there until one may have another connection.
+/// Who asks for a backend.
+#[derive(Clone, Copy)]
+pub(crate) struct Client {
+    /// As Maglev takes it.
+    pub(crate) hashed: u64,
+    /// As session affinity does.
+    pub(crate) known: u64,
+}
+
+/// What asking one backend came to.
+pub(crate) enum Asked {
+    /// There is none, or it is not the service's: a torn read.
+    Torn,
+    /// It may not have another connection.
+    Busy,
+    /// A place is taken.
+    Entered(BackendIndex, ConnFlags),
+}
+
+/// Chooses a backend of a service that has limits, breakers or ejections, where one of them stood in
+/// the way of the first choice: asks one after the other until one may have another connection.
 #[inline(always)]
 pub(crate) fn guarded(
     service: ServiceIndex,
-    hashed_by: u64,
-    known_by: u64,
+    client: Client,
 ) -> Result<(BackendIndex, ConnFlags), Reason> {
-    let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else {
-        return Err(Reason::DANGLING);
-    };
     let entered = parts::enter_service(service)?;
+    let start = ctx::random();
     let mut seen = false;
-    let start = if head.algorithm == Algorithm::MAGLEV {
-        hashed(&head, hashed_by)
-    } else {
-        place(&head, ctx::random())
-    };
     for pick in 0..MAX_PICKS {
-        let found = if pick == 0 && head.affinity_ms != 0 {
-            returning(known_by, service, &head).map(|(index, _)| index)
-        } else if pick < 3 {
-            by_algorithm(hashed_by, service, &head)
-        } else {
-            at(service, neighbour(&head, start, pick))
-        };
-        let Some(index) = found else { continue };
-        match parts::enter_backend(service, index) {
-            Entry::Torn => {}
-            Entry::Busy => seen = true,
-            Entry::Entered { flags, generation } => {
-                if head.affinity_ms != 0 {
-                    keep(known_by, service, index, generation);
-                }
-                return Ok((index, entered.and(flags)));
-            }
+        match parts::ask(service, client, start, pick) {
+            Asked::Torn => {}
+            Asked::Busy => seen = true,
+            Asked::Entered(index, flags) => return Ok((index, entered.and(flags))),
         }
     }
     parts::leave_service(service, entered);
     Err(if seen { Reason::BACKENDS_BUSY } else { Reason::TORN })
+}
+
+/// Asks the backend whose turn it is: of a client that is known, first the one that it had; some as
+/// the service's algorithm says; then those of one place after the other.
+#[inline(always)]
+pub(crate) fn ask(service: ServiceIndex, client: Client, start: u32, pick: u32) -> Asked {
+    let Some(head) = ctx::copy(maps::services.get_ptr(service.index)) else { return Asked::Torn };
+    let known = head.affinity_ms != 0;
+    let nth = u64::from(pick).wrapping_sub(known.into());
+    let found = if known && pick == 0 {
+        returning(client.known, service, &head).map(|(index, _)| index)
+    } else if head.algorithm == Algorithm::MAGLEV {
+        at(service, turn(&head, mix(client.hashed).wrapping_add(nth)))
+    } else if nth < DRAWS {
+        by_algorithm(client.hashed, service, &head)
+    } else {
+        at(service, turn(&head, u64::from(start) + nth))
+    };
+    let Some(index) = found else { return Asked::Torn };
+    let Some(backend) = backend(index, service) else { return Asked::Torn };
+    match guard::enter_backend(service, index, backend.generation) {
+        None => Asked::Busy,
+        Some(flags) => {
+            if known {
+                keep(client.known, service, index, backend.generation);
+            }
+            Asked::Entered(index, flags)
+        }
+    }
 }
 
 /// The backend, if it is the service's.

@@ -70,10 +70,14 @@ fn state(ctx: &SockOps) {
             return;
         }
         Change::Opened => {
-            if let Some(counters) = telemetry::holder(record.backend, record.generation) {
+            let counters = telemetry::holder(record.backend, record.generation);
+            let held = counters.is_some();
+            if let Some(counters) = counters {
                 ctx::add(&mut counters.opened, 1);
             }
-            parts::opened(record);
+            if record.flags.contains(ConnFlags::GUARDED) {
+                guard::opened(record, held);
+            }
             timeouts::established(ctx, record);
             record.received_mark = 0;
             return;
@@ -89,15 +93,19 @@ fn state(ctx: &SockOps) {
             telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0));
         }
         Change::Closed => {
-            closed(ctx, record, from);
-            parts::closed(record);
+            let held = closed(ctx, record, from);
+            if record.flags.contains(ConnFlags::GUARDED) {
+                guard::closed(record, held);
+            }
         }
     }
     records::free(cookie);
 }
 
+/// Counts the end of an established connection; false where its backend's index has been given to
+/// another since.
 #[inline(always)]
-fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) {
+fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
     let end = Final {
         from,
         all_acked: ctx.snd_una() == ctx.snd_nxt(),
@@ -106,7 +114,9 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) {
         received_mark: record.received_mark,
     };
     let (sent, received) = (payload::sent(&end), payload::received(&end));
-    if let Some(counters) = telemetry::holder(record.backend, record.generation) {
+    let counters = telemetry::holder(record.backend, record.generation);
+    let held = counters.is_some();
+    if let Some(counters) = counters {
         ctx::add(&mut counters.bytes_sent, sent);
         ctx::add(&mut counters.bytes_received, received);
         ctx::add(&mut counters.retransmits, u64::from(ctx.total_retrans()));
@@ -120,6 +130,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) {
     if telemetry::flags().contains(TunableFlags::ACCESS_LOG) {
         telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received));
     }
+    held
 }
 
 #[inline(always)]

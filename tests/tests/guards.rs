@@ -30,6 +30,7 @@ const FIVE_TO_LIMIT: Policy = Policy {
     backend: Thresholds { max_failures: 3, trials: 1, window_ms: 1_000, reset_ms: 500, ..NOTHING },
     outlier: OUTLIER,
     timeouts: TimeoutPolicy { connect_ms: 1_500, syn_rto_jiffies: 0, syn_retries: 0, idle_ms: 0 },
+    pad: [0; 12],
 };
 const NOTHING: Thresholds = Thresholds {
     max_connections: 0,
@@ -73,12 +74,16 @@ fn head() -> ServiceHead {
     ServiceHead { generation: 1, flags: ServiceFlags::GUARDED, ..ServiceHead::default() }
 }
 
-/// Writes the words of an entry, as programs do.
+/// Words of an entry of either map.
+const WORDS: usize = 8;
+
+/// Writes the first words of an entry, as programs do.
 fn set(pins: &Path, map: &str, index: u32, words: &[u64]) -> anyhow::Result<()> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
     let pin = load::map_path(pins, map).to_string_lossy().into_owned();
     let key = hex(&index.to_ne_bytes()).join(" ");
-    let value: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let words = words.iter().copied().chain(std::iter::repeat(0)).take(WORDS);
+    let value: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
     let value = hex(&value).join(" ");
     let command = format!("map update pinned {pin} key hex {key} value hex {value}");
     bpftool::call(&command.split(' ').collect::<Vec<_>>())?;

@@ -23,7 +23,7 @@ use super::pinned::{Pinned, bytes, value};
 
 const WORD: usize = size_of::<u64>();
 /// The longest value, in words: a policy.
-const MOST_WORDS: usize = 10;
+const MOST_WORDS: usize = 16;
 
 /// In which order the words of a value are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

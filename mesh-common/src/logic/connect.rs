@@ -57,19 +57,6 @@ pub const fn turn(head: &ServiceHead, cursor: u64) -> Option<Place> {
     Some(Place { slot, fraction: 0 })
 }
 
-/// The place so many slots after the first, the table being a ring.
-#[must_use]
-#[inline(always)]
-pub const fn neighbour(head: &ServiceHead, first: Option<Place>, distance: u32) -> Option<Place> {
-    match first {
-        Some(first) => {
-            let offset = first.slot.wrapping_sub(head.slot_base) as u64 + distance as u64;
-            turn(head, offset)
-        }
-        None => None,
-    }
-}
-
 /// A client's place in a Maglev table. `None` where the service has no backend.
 #[must_use]
 #[inline(always)]

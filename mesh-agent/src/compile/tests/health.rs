@@ -215,7 +215,7 @@ fn guards_are_for_tcp() {
         ..config("a", &[])
     };
     let tcp = plan_of(&with_endpoints(1, config.clone()), Family::V4);
-    let Guards { service, backend, timeouts, outlier } = tcp.policy;
+    let Guards { service, backend, timeouts, outlier, pad: _ } = tcp.policy;
     assert_eq!((service.max_connections, service.max_pending, service.max_failures), (100, 7, 0));
     assert_eq!((backend.max_connections, backend.max_failures, backend.trials), (0, 5, 2));
     assert_eq!((backend.window_ms, backend.reset_ms), (10_000, 3_000));

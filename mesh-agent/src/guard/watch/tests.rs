@@ -102,7 +102,7 @@ fn a_breaker_is_told_in_words() {
 fn an_ejection_is_told_in_words_and_one_that_the_ring_lost_as_well() {
     let key = Key::outlier(SERVICE, BACKEND);
     let mut watch = watch();
-    let failed = outlier::failed(outlier::failed(0));
+    let failed = outlier::failed(0, 0).and_then(|word| outlier::failed(word, 0)).unwrap();
     let ejected = outlier::eject(failed, &OUTLIER, 90_000);
     let lines = said(&watch.hear(vec![transition(key, 90_000 * MS, failed, ejected)]));
     assert_eq!(lines, ["ejected for 30s (1. ejection): 2 failed connects in a row"]);

@@ -106,6 +106,13 @@ pub struct Ticket {
     pub trial: bool,
 }
 
+/// The ticket of a connection that the breaker lets through without being changed.
+#[must_use]
+#[inline(always)]
+pub const fn free(word: u64) -> Ticket {
+    Ticket { round: round(word), trial: false }
+}
+
 /// What a connection meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {

@@ -87,11 +87,18 @@ pub const fn succeeded(before: u64) -> u64 {
     before & !FAILURES_MASK
 }
 
-/// The word after a connection was not established.
+/// The word after a connection was not established that began at `began_ms`. `None` where it began
+/// before the last ejection ended: that says nothing about the time since.
 #[must_use]
 #[inline(always)]
-pub const fn failed(before: u64) -> u64 {
-    if failures(before) < FAILURES_MASK { before + 1 } else { before }
+pub const fn failed(before: u64, began_ms: u64) -> Option<u64> {
+    if began_ms < time(before) {
+        None
+    } else if failures(before) < FAILURES_MASK {
+        Some(before + 1)
+    } else {
+        Some(before)
+    }
 }
 
 /// Whether it has failed often enough in a row to be ejected.

@@ -27,16 +27,31 @@ fn each_ejection_takes_longer_and_is_forgotten_after_a_while() {
     assert_eq!(ejections(word), 3);
 }
 
+/// The word after a failure of now.
+fn fail(word: u64) -> u64 {
+    failed(word, time(word)).unwrap_or(word)
+}
+
+#[test]
+fn failures_from_before_the_end_of_an_ejection_say_nothing() {
+    let word = eject(fail(0), &POLICY, 1_000);
+    assert_eq!(failed(word, 1_050), None);
+    let Admission::Back(back) = admit(word, 1_100) else { panic!("still ejected") };
+    assert_eq!(failed(back, 999), None);
+    assert_eq!(failed(back, 1_099), None);
+    assert_eq!(failed(back, 1_100).map(failures), Some(1));
+}
+
 #[test]
 fn only_failures_in_a_row_count() {
     let mut word = 0;
     for _ in 0..10 {
-        word = failed(failed(word));
+        word = fail(fail(word));
         assert!(!is_due(word, &POLICY));
         word = succeeded(word);
         assert_eq!(failures(word), 0);
     }
-    word = failed(failed(failed(word)));
+    word = fail(fail(fail(word)));
     assert!(is_due(word, &POLICY));
     let word = eject(word, &POLICY, 5);
     assert!(is_ejected(word) && !is_due(word, &POLICY));
@@ -57,7 +72,7 @@ proptest! {
         for (step, pause) in steps {
             now += pause;
             match step {
-                0 => word = failed(word),
+                0 => word = failed(word, now).unwrap_or(word),
                 1 => word = succeeded(word),
                 _ => {
                     word = eject(word, &policy, now);

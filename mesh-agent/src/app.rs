@@ -34,6 +34,7 @@ use crate::http::{Context, router};
 use crate::keeper::{Keeper, Next, Trust};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
+use crate::maps::kernel::words::KernelGuards;
 use crate::reconcile::Reconciler;
 use crate::sockets;
 pub use crate::start::{Checked, check};
@@ -76,13 +77,15 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (worker, inbox) = Worker::new();
     let checks = health::checks(Some(keep_out(&args.pin_path)), random01);
     let feed = Feed::new(checks.handle.clone());
+    let words = reconciler.maps().words();
     let pin_path = args.pin_path.clone();
     let maps = move || inbox.work(reconciler, enrol_maps, upkeep, feed, pin_path);
     let pin_path = args.pin_path.clone();
     let follow = move || sockets::follower::run(&pin_path, &removed, &ended);
     // In the order in which one ends when the one before has.
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
-    let guards_watch = watch_guards((&args.pin_path, &cgroup), inboxes, &worker, &mut threads)?;
+    let guards_watch =
+        watch_guards((&args.pin_path, &cgroup), words, inboxes, &worker, &mut threads)?;
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
@@ -169,13 +172,14 @@ async fn end(
 /// Starts the threads that watch and repair guards. Returns what the control plane is to be told.
 fn watch_guards(
     places: (&Path, &Path),
+    words: KernelGuards,
     inboxes: guard::follower::Inboxes,
     worker: &Worker,
     threads: &mut Vec<Thread>,
 ) -> Result<watch::Receiver<Arc<Reports>>> {
     let worker = worker.clone();
     let eject = move |ejected| worker.eject(ejected);
-    let (follow, repair, reports) = guard::open(places, inboxes, eject)?;
+    let (follow, repair, reports) = guard::open(places, words, inboxes, eject);
     threads.extend([start("guards", follow)?, start("repair", repair)?]);
     Ok(reports)
 }

@@ -14,6 +14,7 @@ use std::mem::size_of;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
@@ -43,20 +44,34 @@ pub(crate) enum Access {
     Write,
 }
 
-/// An array map in memory.
+/// An array map in memory. Clones share it: all of a map is resident from the moment it is mapped,
+/// and counts as the agent's once for each mapping.
 #[derive(Debug)]
 pub(crate) struct Mapped<T> {
-    base: NonNull<AtomicU64>,
-    bytes: usize,
+    memory: Arc<Memory>,
     entries: u32,
     access: Access,
     values: PhantomData<fn() -> T>,
 }
 
+impl<T> Clone for Mapped<T> {
+    fn clone(&self) -> Self {
+        let memory = Arc::clone(&self.memory);
+        Self { memory, entries: self.entries, access: self.access, values: PhantomData }
+    }
+}
+
+/// A mapping.
+#[derive(Debug)]
+struct Memory {
+    base: NonNull<AtomicU64>,
+    bytes: usize,
+}
+
 // SAFETY: the memory is only reached through atomics.
-unsafe impl<T> Send for Mapped<T> {}
+unsafe impl Send for Memory {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Mapped<T> {}
+unsafe impl Sync for Memory {}
 
 impl<T: Pod> Mapped<T> {
     /// Words of an entry: the kernel rounds the size of a value up to 8 bytes.
@@ -79,7 +94,8 @@ impl<T: Pod> Mapped<T> {
         // SAFETY: a new mapping, at an address of the kernel's choice. The kernel refuses a map
         // that is shorter or that cannot be mapped.
         let base = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, pinned.fd(), 0) }?;
-        Ok(Self { base: base.cast(), bytes: bytes.get(), entries, access, values: PhantomData })
+        let memory = Arc::new(Memory { base: base.cast(), bytes: bytes.get() });
+        Ok(Self { memory, entries, access, values: PhantomData })
     }
 
     /// How many entries it has.
@@ -95,7 +111,7 @@ impl<T: Pod> Mapped<T> {
         let at = usize::try_from(index).ok()?.checked_mul(Self::STRIDE)?;
         // SAFETY: within the mapping, because the index is; aligned, because pages are; valid as
         // long as `self`. Others change the memory, which is what atomics are for.
-        Some(unsafe { std::slice::from_raw_parts(self.base.add(at).as_ptr(), Self::STRIDE) })
+        Some(unsafe { std::slice::from_raw_parts(self.memory.base.add(at).as_ptr(), Self::STRIDE) })
     }
 
     /// Reads an entry; `None` beyond the end. Words may come from different moments.
@@ -176,7 +192,7 @@ impl<T: Pod> Mapped<T> {
     }
 }
 
-impl<T> Drop for Mapped<T> {
+impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping of `open`, which nothing refers to any more.
         let unmapped = unsafe { munmap(self.base.cast::<c_void>(), self.bytes) };

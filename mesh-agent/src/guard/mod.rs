@@ -34,26 +34,27 @@ use self::follower::{Ejected, Follower, Inboxes, Outputs};
 use self::repair::Repairs;
 use self::repair::runner::Runner;
 use self::report::Reports;
-use crate::maps::MapError;
 use crate::maps::kernel::affinity::monotonic;
 use crate::maps::kernel::words::KernelGuards;
 
 /// What a thread does.
 pub type Work = Box<dyn FnOnce() + Send>;
 
-/// Opens the maps below `pin_path`; the programs are attached to `cgroup`. Returns what the threads do that follow and that repair, and
-/// what the control plane is to be told. `ejected` has backends taken out of the tables.
+/// Watches `words` of the maps below `pin_path`; the programs are attached to `cgroup`. Returns what
+/// the threads do that follow and that repair, and what the control plane is to be told. `ejected`
+/// has backends taken out of the tables.
 pub fn open(
     (pin_path, cgroup): (&Path, &Path),
+    words: KernelGuards,
     (inbox, directories): Inboxes,
     ejected: impl Fn(Ejected) + Send + 'static,
-) -> Result<(Work, Work, latest::Receiver<Arc<Reports>>), MapError> {
+) -> (Work, Work, latest::Receiver<Arc<Reports>>) {
     let (reports, to_report) = latest::channel(Arc::default());
     let (repaired, repairs) = latest::channel(Repairs::default());
     let outputs = Outputs { ejected: Box::new(ejected), reports, repairs };
-    let follower = Follower::new(KernelGuards::open(pin_path)?, outputs);
-    let runner = Runner::new(pin_path, cgroup, KernelGuards::open(pin_path)?);
+    let follower = Follower::new(words.clone(), outputs);
+    let runner = Runner::new(pin_path, cgroup, words);
     let follow = Box::new(move || follower.run(&inbox, monotonic));
     let repair = Box::new(move || runner.run(&directories, &repaired, monotonic));
-    Ok((follow, repair, to_report))
+    (follow, repair, to_report)
 }

@@ -25,8 +25,8 @@ const OUTLIER: usize = word(offset_of!(BackendGuard, outlier));
 /// Both maps.
 #[derive(Debug)]
 pub(super) struct Guards {
-    services: Mapped<ServiceGuard>,
-    backends: Mapped<BackendGuard>,
+    pub(super) services: Mapped<ServiceGuard>,
+    pub(super) backends: Mapped<BackendGuard>,
 }
 
 impl Guards {

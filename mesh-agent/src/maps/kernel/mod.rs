@@ -8,6 +8,7 @@ pub mod words;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
@@ -43,7 +44,7 @@ pub struct KernelMaps {
     backend_state: Mapped<BackendState>,
     policies: Mapped<Policy>,
     guards: Guards,
-    backend_counters: Pinned<u32, BackendCounters>,
+    backend_counters: Arc<Pinned<u32, BackendCounters>>,
     service_counters: Pinned<u32, ServiceCounters>,
     reasons: Pinned<u32, ReasonCount>,
     tunables: Pinned<u32, Tunables>,
@@ -61,7 +62,7 @@ impl KernelMaps {
             backend_state: mapped(pin_path, names::BACKEND_STATE)?,
             policies: mapped(pin_path, names::POLICIES)?,
             guards: Guards::open(pin_path)?,
-            backend_counters: pinned(pin_path, names::BACKEND_COUNTERS)?,
+            backend_counters: Arc::new(pinned(pin_path, names::BACKEND_COUNTERS)?),
             service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
             reasons: pinned(pin_path, names::REASONS)?,
             tunables: pinned(pin_path, names::TUNABLES)?,

@@ -1,6 +1,7 @@
 //! The programs' words about limits, breakers and ejections, in memory that is shared with them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::BackendCounters;
@@ -10,22 +11,22 @@ use mesh_common::policy::Policy;
 use mesh_common::service::ServiceIndex;
 use mesh_common::state::BackendState;
 
-use super::{mapped, open_error, pinned, read_error, total};
+use super::{KernelMaps, mapped, open_error, pinned, read_error, total};
 use crate::bpf::load::map_path;
 use crate::bpf::mapped::{Access, Mapped};
 use crate::bpf::pinned::Pinned;
 use crate::maps::MapError;
 use crate::maps::guards::{GuardStore, Word};
 
-/// The pinned maps, open.
-#[derive(Debug)]
+/// The pinned maps, open. Clones share their memory.
+#[derive(Clone, Debug)]
 pub struct KernelGuards {
     services: Mapped<ServiceGuard>,
     backends: Mapped<BackendGuard>,
     states: Mapped<BackendState>,
     holders: Mapped<Backend>,
     policies: Mapped<Policy>,
-    counters: Pinned<u32, BackendCounters>,
+    counters: Arc<Pinned<u32, BackendCounters>>,
 }
 
 impl KernelGuards {
@@ -37,8 +38,23 @@ impl KernelGuards {
             states: mapped(pin_path, names::BACKEND_STATE)?,
             holders: readable(pin_path, names::BACKENDS)?,
             policies: readable(pin_path, names::POLICIES)?,
-            counters: pinned(pin_path, names::BACKEND_COUNTERS)?,
+            counters: Arc::new(pinned(pin_path, names::BACKEND_COUNTERS)?),
         })
+    }
+}
+
+impl KernelMaps {
+    /// What they hold about guards, in the same memory.
+    #[must_use]
+    pub fn words(&self) -> KernelGuards {
+        KernelGuards {
+            services: self.guards.services.clone(),
+            backends: self.guards.backends.clone(),
+            states: self.backend_state.clone(),
+            holders: self.backends.clone(),
+            policies: self.policies.clone(),
+            counters: Arc::clone(&self.backend_counters),
+        }
     }
 }
 

@@ -72,7 +72,8 @@ pub(crate) fn enrolment(
 
 /// Loads the programs with the maps that they and the flags ask for.
 pub(crate) fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
-    let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), args.access_log)?;
+    let settings = load::Settings { access_log: args.access_log, acceleration: None };
+    let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), settings)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
     }

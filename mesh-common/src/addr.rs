@@ -88,6 +88,16 @@ impl IpKey {
         first == 0 && second == 0 && third == MAPPED_WORD
     }
 
+    /// Whether it means the machine itself, and so something else in each network namespace: `::1`
+    /// or `127.0.0.0/8`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        let [first, second, third, fourth] = self.words();
+        let mapped = third == MAPPED_WORD && fourth.to_ne_bytes()[0] == 127;
+        first == 0 && second == 0 && (mapped || third == 0 && fourth == 1u32.to_be())
+    }
+
     /// To an address of user space; mapped ones come back as IPv4.
     #[must_use]
     pub fn to_ip(&self) -> IpAddr {
@@ -130,6 +140,24 @@ mod tests {
         assert_eq!(IpKey::from_v4_word(word), IpKey::from_v4(address));
         assert_eq!(IpKey::from_v4(address).v4_word(), word);
         assert_eq!(IpKey::from_v4(address).to_ip(), IpAddr::V4(address));
+    }
+
+    #[test]
+    fn loopback_is_what_the_standard_library_says() {
+        for (text, loopback) in [
+            ("127.0.0.1", true),
+            ("127.9.8.7", true),
+            ("::1", true),
+            ("128.0.0.1", false),
+            ("10.0.0.127", false),
+            ("::2", false),
+            ("::", false),
+            ("fd00::1", false),
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpKey::from_ip(address).is_loopback(), loopback, "{text}");
+            assert_eq!(address.is_loopback(), loopback, "{text}");
+        }
     }
 
     #[test]

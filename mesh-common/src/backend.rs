@@ -48,6 +48,16 @@ impl BackendFlags {
     /// The endpoint is gone: flows of unconnected datagram sockets choose again as well.
     pub const REMOVED: Self = Self { bits: 2 };
 
+    /// The endpoint is on this node.
+    pub const LOCAL: Self = Self { bits: 4 };
+
+    /// Whether all bits of `flags` are set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.bits & flags.bits == flags.bits
+    }
+
     /// Whether it takes new connections.
     #[must_use]
     #[inline(always)]

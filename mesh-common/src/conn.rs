@@ -101,6 +101,9 @@ impl ConnFlags {
     /// The application has closed the socket while the connection was being made.
     pub const ABANDONED: Self = Self { bits: 32 };
 
+    /// Its data may go from socket to socket, if the backend is on this node.
+    pub const ACCELERATED: Self = Self { bits: 64 };
+
     const ROUND: u16 = 0xf;
     const ROUND_AT: u32 = 8;
     const SERVICE_ROUND_AT: u32 = 12;

@@ -21,6 +21,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod accel;
 pub mod addr;
 pub mod affinity;
 pub mod backend;

@@ -20,5 +20,9 @@ pub const MAX_NAMESPACES: u32 = 4_096;
 pub const CONNS: u32 = 131_072;
 /// Groups of the `conns` table.
 pub const CONN_GROUPS: u32 = 32_768;
+/// Sockets of accelerated connections at a time, two for each.
+pub const MAX_SOCKETS: u32 = 65_536;
+/// Clients that wait for their server to be established; that takes microseconds.
+pub const PAIRINGS: u32 = 4_096;
 /// Size of the event ring, bytes.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;

@@ -57,13 +57,21 @@ pub const AFFINITY: &str = "affinity";
 pub const CGROUPS: &str = "cgroups";
 /// Hash: [`crate::enrol::NetnsKey`] → [`crate::enrol::Verdict`].
 pub const NAMESPACES: &str = "namespaces";
+/// LRU hash: [`crate::accel::PairKey`] → [`crate::accel::Pairing`].
+pub const PAIRINGS: &str = "pairings";
+/// Sockhash: [`crate::accel::SocketKey`] → an end of an accelerated connection.
+pub const SOCKETS: &str = "sockets";
+/// Socket storage: [`crate::accel::Accelerated`].
+pub const ACCELERATED: &str = "accelerated";
+/// Array: place in `conns` → [`crate::accel::Pair`].
+pub const PAIRS: &str = "pairs";
 /// Ring buffer: [`crate::event::Event`].
 pub const EVENTS: &str = "events";
 /// Array of one: [`crate::tunables::Tunables`].
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 23] = [
+pub const MAPS: [&str; 27] = [
     FRONTENDS,
     DIRECT,
     CGROUPS,
@@ -85,6 +93,10 @@ pub const MAPS: [&str; 23] = [
     CONNS_STATE,
     CONNS_OVERFLOW,
     FLOWS,
+    PAIRINGS,
+    PAIRS,
+    SOCKETS,
+    ACCELERATED,
     EVENTS,
     TUNABLES,
 ];
@@ -110,7 +122,12 @@ pub const SOCKOPS: &str = "mesh_sockops";
 /// `cgroup/sock_release`: ends what no TCP state change ends.
 pub const SOCK_RELEASE: &str = "mesh_sock_release";
 
-/// Every program, in the order of attachment: what observes comes before what redirects, so
+/// `sk_msg`: sends a message from socket to socket. Attached to the map `sockets`.
+pub const MESSAGE: &str = "mesh_message";
+/// Read-only data of the programs: [`crate::accel::SocketLayout`].
+pub const SOCKET_LAYOUT: &str = "SOCKET_LAYOUT";
+
+/// Every program of a cgroup, in the order of attachment: what observes comes before what redirects, so
 /// that no redirected connection goes uncounted.
 pub const PROGRAMS: [&str; 10] = [
     SOCK_RELEASE,

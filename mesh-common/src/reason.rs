@@ -58,12 +58,17 @@ impl Reason {
     /// connect, sockops: other CPUs changed a breaker or a limit on every try; refused, or an
     /// outcome was not noted.
     pub const CONTENDED: Self = Self { code: 21 };
+    /// sockops, `sk_msg`: a socket of a connection that was to be accelerated is another agent's,
+    /// sends without copying, or has an upper layer protocol such as kernel TLS.
+    pub const SOCKET_TAKEN: Self = Self { code: 22 };
+    /// sockops: no room or no memory for a connection that was to be accelerated.
+    pub const SOCKETS_FULL: Self = Self { code: 23 };
     /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
     /// attempts of all backends add up to it.
     pub const COUNT: u32 = 32;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 21] = [
+    pub const NAMES: [(Self, &'static str); 23] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
         (Self::OTHER_PROTOCOL, "other_protocol"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
@@ -85,6 +90,8 @@ impl Reason {
         (Self::BACKENDS_BUSY, "backends_busy"),
         (Self::DIRECT, "direct"),
         (Self::CONTENDED, "contended"),
+        (Self::SOCKET_TAKEN, "socket_taken"),
+        (Self::SOCKETS_FULL, "sockets_full"),
     ];
 
     /// Whether `connect()` goes on. What the mesh does not understand it lets through

@@ -91,6 +91,9 @@ impl ServiceFlags {
     /// The service has timeouts: TCP only.
     pub const TIMED: Self = Self { bits: 64 };
 
+    /// Connections to backends on this node are accelerated: TCP only.
+    pub const ACCELERATED: Self = Self { bits: 128 };
+
     /// Whether all bits of `flags` are set.
     #[must_use]
     #[inline(always)]

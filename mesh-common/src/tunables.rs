@@ -37,6 +37,9 @@ impl TunableFlags {
     /// Ask the map `direct` whether a socket goes its own way.
     pub const DIRECT: Self = Self { bits: 32 };
 
+    /// Connections may be accelerated. Where this is not set, what is accelerated goes on by TCP.
+    pub const ACCELERATION: Self = Self { bits: 64 };
+
     /// Whether all bits of `flags` are set.
     #[must_use]
     #[inline(always)]

@@ -13,6 +13,7 @@
     reason = "a call that is not inlined is a BPF-to-BPF call on the path of every connect()"
 )]
 
+mod accel;
 mod connect;
 mod ctx;
 mod datagram;

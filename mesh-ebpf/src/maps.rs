@@ -6,8 +6,9 @@
 
 #![expect(non_upper_case_globals, reason = "the symbol is the map's name")]
 
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya_ebpf::macros::btf_map;
+use mesh_common::accel::{Accelerated, Pair, PairKey, Pairing, SocketKey};
 use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::Backend;
 use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
@@ -37,6 +38,8 @@ const NAMESPACES: usize = limits::MAX_NAMESPACES as usize;
 const CONNS: usize = limits::CONNS as usize;
 const GROUPS: usize = limits::CONN_GROUPS as usize;
 const REASONS: usize = Reason::COUNT as usize;
+const PAIRINGS: usize = limits::PAIRINGS as usize;
+const SOCKETS: usize = limits::MAX_SOCKETS as usize;
 const RING: usize = limits::EVENT_RING_BYTES as usize;
 
 #[btf_map]
@@ -81,6 +84,14 @@ pub(crate) static conns_state: Array<ConnsState, 1, MAPPABLE> = Array::new();
 pub(crate) static conns_overflow: SkStorage<ConnRecord> = SkStorage::new();
 #[btf_map]
 pub(crate) static flows: SkStorage<Flows> = SkStorage::new();
+#[btf_map]
+pub(crate) static pairings: LruHashMap<PairKey, Pairing, PAIRINGS> = LruHashMap::new();
+#[btf_map]
+pub(crate) static pairs: Array<Pair, CONNS, MAPPABLE> = Array::new();
+#[btf_map]
+pub(crate) static sockets: SockHash<SocketKey, SOCKETS> = SockHash::new();
+#[btf_map]
+pub(crate) static accelerated: SkStorage<Accelerated> = SkStorage::new();
 // Records are `mesh_common::event::Event`; libbpf refuses a ring that declares a value type.
 #[btf_map]
 pub(crate) static events: RingBuf<(), RING> = RingBuf::new();

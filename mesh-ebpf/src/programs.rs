@@ -3,11 +3,14 @@
 #![expect(unreachable_pub, reason = "programs are found by their exported symbols")]
 #![expect(clippy::needless_pass_by_value, reason = "the macros pass contexts by value")]
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sock_ops};
-use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops};
+use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockContext, SockOpsContext};
 
 use crate::connect::ALLOW;
-use crate::{connect, ctx, datagram, peername, release, sockops};
+use crate::{accel, connect, ctx, datagram, peername, release, sockops};
+
+/// `SK_PASS` (`enum sk_action`).
+const PASS: u32 = 1;
 
 /// Chooses the backend of a connection over IPv4. Minimum kernel: 5.19 (`bpf_set_retval`).
 #[cgroup_sock_addr(connect4)]
@@ -73,4 +76,11 @@ pub fn mesh_sockops(ctx: SockOpsContext) -> u32 {
 pub fn mesh_sock_release(ctx: SockContext) -> i32 {
     release::release(&ctx::Sock::new(&ctx));
     ALLOW
+}
+
+/// Sends data to the other end of a connection on this node. Minimum kernel: 5.15.
+#[sk_msg]
+pub fn mesh_message(ctx: SkMsgContext) -> u32 {
+    accel::message(&ctx::Message::new(&ctx));
+    PASS
 }

@@ -22,12 +22,19 @@ pub(crate) fn find(owner: Owner, cookie: u64) -> Option<&'static mut ConnRecord>
 
 #[inline(always)]
 fn in_table(cookie: u64) -> Option<&'static mut ConnRecord> {
+    find_place(cookie).map(|(record, _)| record)
+}
+
+/// The socket's record and where it is, if the table has it.
+#[inline(always)]
+pub(crate) fn find_place(cookie: u64) -> Option<(&'static mut ConnRecord, u32)> {
     let group = group(cookie);
     let owners = ctx::shared(maps::conns_index.get_ptr_mut(group))?;
     let mut way = 0;
     while way < WAYS {
         if ctx::load(owners.cookies.get(way)?) == cookie {
-            return ctx::shared(maps::conns.get_ptr_mut(place(group, way)));
+            let place = place(group, way);
+            return ctx::shared(maps::conns.get_ptr_mut(place)).map(|record| (record, place));
         }
         way += 1;
     }

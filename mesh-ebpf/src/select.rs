@@ -1,7 +1,7 @@
 //! Chooses the backend for a client, reading again what the agent was rewriting.
 
 use mesh_common::affinity::{Affinity, AffinityKey};
-use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::conn::ConnFlags;
 use mesh_common::enrol::{CgroupKey, MAX_DEPTH, NetnsKey, Verdict};
 use mesh_common::logic::connect::{
@@ -35,11 +35,11 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     #[inline(always)]
-    const fn new(index: BackendIndex, backend: &'static Backend, head: &ServiceHead) -> Self {
+    fn new(index: BackendIndex, backend: &'static Backend, head: &ServiceHead) -> Self {
         Self {
             index,
             backend,
-            flags: counted(head),
+            flags: counted(head).and(accelerated(head, backend)),
             timed: head.flags.contains(ServiceFlags::TIMED),
             guarded: head.flags.contains(ServiceFlags::GUARDED),
         }
@@ -51,6 +51,17 @@ impl Chosen {
 const fn counted(head: &ServiceHead) -> ConnFlags {
     if head.algorithm.code == Algorithm::LEAST_CONNECTIONS.code {
         ConnFlags::ACTIVE
+    } else {
+        ConnFlags { bits: 0 }
+    }
+}
+
+/// Whether the connection's two ends are on this node and may talk past the network stack.
+#[inline(always)]
+fn accelerated(head: &ServiceHead, backend: &Backend) -> ConnFlags {
+    let here = BackendFlags { bits: ctx::load(&backend.flags.bits) }.contains(BackendFlags::LOCAL);
+    if head.flags.contains(ServiceFlags::ACCELERATED) && here {
+        ConnFlags::ACCELERATED
     } else {
         ConnFlags { bits: 0 }
     }

@@ -8,12 +8,16 @@ use mesh_common::logic::stage::{Change, failure, on_state};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{guard, parts, records, telemetry, timeouts};
+use crate::{accel, guard, parts, records, telemetry, timeouts};
 
 /// `BPF_SOCK_OPS_TIMEOUT_INIT`: how long the SYN, or its answer, has before it is sent again.
 const TIMEOUT_INIT: u32 = 1;
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: just before the SYN.
 const CONNECT: u32 = 3;
+/// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`: the client's end is established.
+const ACTIVE_ESTABLISHED: u32 = 4;
+/// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`: the server's end is.
+const PASSIVE_ESTABLISHED: u32 = 5;
 /// `BPF_SOCK_OPS_STATE_CB`: a change of the TCP state, on followed sockets.
 const STATE: u32 = 10;
 
@@ -22,6 +26,8 @@ pub(crate) fn sockops(ctx: &SockOps) {
     match ctx.op() {
         TIMEOUT_INIT => first_timeout(ctx),
         CONNECT => connecting(ctx),
+        ACTIVE_ESTABLISHED => accel::client(ctx),
+        PASSIVE_ESTABLISHED => accel::server(ctx),
         STATE => state(ctx),
         _ => {}
     }
@@ -113,7 +119,9 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
         received: ctx.bytes_received(),
         received_mark: record.received_mark,
     };
-    let (sent, received) = (payload::sent(&end), payload::received(&end));
+    let (around_sent, around_received) = accel::redirected(ctx, record);
+    let sent = payload::sent(&end) + around_sent;
+    let received = payload::received(&end) + around_received;
     let counters = telemetry::holder(record.backend, record.generation);
     let held = counters.is_some();
     if let Some(counters) = counters {

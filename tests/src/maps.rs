@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddrV4};
 
 use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData};
+use mesh_common::accel::{Pair, PairId};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::Backend;
 use mesh_common::frontend::{Frontend, FrontendKey};
@@ -25,6 +26,14 @@ pub struct PolicyMaps {
 pub(crate) fn open(node: &Node, name: &str) -> anyhow::Result<MapData> {
     let pin = node.map(name);
     MapData::from_pin(&pin).with_context(|| format!("opening {}", pin.display()))
+}
+
+/// The pairs of accelerated connections, those of closed ones included until their place is given to
+/// others.
+pub fn pairs(node: &Node) -> anyhow::Result<Vec<Pair>> {
+    let array: Array<_, Pair> = Map::Array(open(node, names::PAIRS)?).try_into()?;
+    let pairs: Result<Vec<_>, _> = array.iter().collect();
+    Ok(pairs?.into_iter().filter(|pair: &Pair| pair.id != PairId::default()).collect())
 }
 
 impl PolicyMaps {

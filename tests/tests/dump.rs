@@ -35,7 +35,7 @@ const WALKABLE: [(&str, &[&str]); 14] = [
 
 /// Maps that are empty here, too long to walk, or socket storage, which cannot be walked: their
 /// types are with the map for bpftool to print.
-const TYPED: [(&str, &str, &[&str]); 7] = [
+const TYPED: [(&str, &str, &[&str]); 10] = [
     (
         names::CONNS,
         "ConnRecord",
@@ -47,10 +47,13 @@ const TYPED: [(&str, &str, &[&str]); 7] = [
     (names::AFFINITY, "Affinity", &["backend", "generation", "used_ns"]),
     (names::CGROUPS, "CgroupKey", &["id"]),
     (names::NAMESPACES, "NetnsKey", &["cookie"]),
+    (names::PAIRINGS, "PairKey", &["client_addr", "server_port", "client_seq", "netns"]),
+    (names::PAIRS, "Pair", &["id", "sent_path", "received_path", "stop", "sent", "received"]),
+    (names::ACCELERATED, "Accelerated", &["id", "place", "end"]),
 ];
 
-/// Maps without a structure: a ring, and socket storage that holds a number.
-const UNTYPED: [&str; 2] = [names::EVENTS, names::DIRECT];
+/// Maps whose values have no structure: a ring, socket storage that holds a number, and a sockhash.
+const UNTYPED: [&str; 3] = [names::EVENTS, names::DIRECT, names::SOCKETS];
 
 #[test]
 fn bpftool_shows_named_fields_of_every_pinned_map() -> anyhow::Result<()> {

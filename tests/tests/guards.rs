@@ -50,7 +50,7 @@ fn pinned(what: &str) -> anyhow::Result<(PathBuf, KernelMaps, Guard)> {
     let pins = PathBuf::from(BPFFS).join(unique(what));
     let undo = pins.clone();
     let guard = cleanup::on_exit(move || drop(uninstall::uninstall(&undo)));
-    drop(load::load(&object::object(None)?, &pins, SMALL, TABLES, false)?);
+    drop(load::load(&object::object(None)?, &pins, SMALL, TABLES, load::Settings::default())?);
     let mut maps = KernelMaps::open(&pins)?;
     maps.apply_all(&[
         MapOp::PutBackend(BACKEND, backend()),
@@ -170,7 +170,8 @@ fn a_new_holder_of_an_index_begins_from_zero() -> anyhow::Result<()> {
 fn guards_are_carried_over_to_maps_of_another_size() -> anyhow::Result<()> {
     let (pins, _maps, _guard) = pinned("carry")?;
     let ejected = busy(&pins)?;
-    let loaded = load::load(&object::object(None)?, &pins, LARGE, TABLES, false)?;
+    let loaded =
+        load::load(&object::object(None)?, &pins, LARGE, TABLES, load::Settings::default())?;
     for map in [names::POLICIES, names::SERVICE_GUARDS, names::BACKEND_GUARDS] {
         assert!(loaded.replaced.contains(&map), "{map}");
     }
@@ -203,12 +204,14 @@ fn maps_of_an_agent_without_guards_are_taken_over() -> anyhow::Result<()> {
         std::fs::remove_file(load::map_path(&pins, map))?;
     }
     // Beside maps of another size, and of the same.
-    let loaded = load::load(&object::object(None)?, &pins, LARGE, TABLES, false)?;
+    let loaded =
+        load::load(&object::object(None)?, &pins, LARGE, TABLES, load::Settings::default())?;
     assert!(!loaded.replaced.contains(&names::POLICIES));
     assert!(layout::finish(&pins)?.is_some());
     layout::remove(&pins)?;
     std::fs::remove_file(load::map_path(&pins, names::BACKEND_GUARDS))?;
-    let loaded = load::load(&object::object(None)?, &pins, LARGE, TABLES, false)?;
+    let loaded =
+        load::load(&object::object(None)?, &pins, LARGE, TABLES, load::Settings::default())?;
     assert!(loaded.replaced.is_empty());
     let maps = KernelMaps::open(&pins)?;
     assert_eq!(maps.limits(), LARGE);

@@ -128,6 +128,10 @@ fn maps_are_kept_where_nothing_changes_and_replaced_where_sizes_do() -> anyhow::
         names::CONNS_STATE,
         names::CONNS_OVERFLOW,
         names::FLOWS,
+        names::PAIRINGS,
+        names::PAIRS,
+        names::SOCKETS,
+        names::ACCELERATED,
         names::EVENTS,
         names::TUNABLES,
     ];
@@ -158,7 +162,8 @@ impl<'a> Start<'a> {
     /// New maps are filled and in their place; no program uses them.
     fn replaced(bed: &'a Testbed) -> anyhow::Result<Self> {
         let object = object::object(None)?;
-        let loaded = load::load(&object, bed.node.pins(), LARGE_LIMITS, TABLES, false)?;
+        let loaded =
+            load::load(&object, bed.node.pins(), LARGE_LIMITS, TABLES, load::Settings::default())?;
         assert!(loaded.replaced.contains(&names::BACKENDS), "{:?}", loaded.replaced);
         Ok(Self { bed, loaded })
     }

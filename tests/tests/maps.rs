@@ -35,7 +35,7 @@ fn pinned(what: &str) -> anyhow::Result<(PathBuf, Guard)> {
     let pins = PathBuf::from(BPFFS).join(unique(what));
     let undo = pins.clone();
     let guard = cleanup::on_exit(move || drop(uninstall::uninstall(&undo)));
-    drop(load::load(&object::object(None)?, &pins, LIMITS, TABLES, false)?);
+    drop(load::load(&object::object(None)?, &pins, LIMITS, TABLES, load::Settings::default())?);
     Ok((pins, guard))
 }
 

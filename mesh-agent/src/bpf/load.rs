@@ -7,7 +7,9 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
+use mesh_common::accel::SocketLayout;
 use mesh_common::tunables::{TunableFlags, Tunables};
 use mesh_common::{ABI_VERSION, names};
 
@@ -59,6 +61,18 @@ pub enum LoadError {
     /// The pinned maps cannot be replaced by others.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The program for messages cannot be attached to the map of sockets.
+    #[error(
+        "cannot attach {} to {}: {source}; start with --acceleration off", names::MESSAGE,
+        .path.display()
+    )]
+    Sockets {
+        /// The map.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// A pinned map cannot be used.
     #[error("cannot use the pinned maps below {}: {source}", .path.display())]
     Pinned {
@@ -95,13 +109,22 @@ pub struct Tables {
     pub namespaces: u32,
 }
 
+/// What the programs are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Report every closed connection.
+    pub access_log: bool,
+    /// This kernel's sockets, where connections may be accelerated.
+    pub acceleration: Option<SocketLayout>,
+}
+
 /// Loads `object` with its maps below `pin_path`.
 pub fn load(
     object: &[u8],
     pin_path: &Path,
     limits: Limits,
     tables: Tables,
-    access_log: bool,
+    settings: Settings,
 ) -> Result<Loaded, LoadError> {
     dirs::recover(pin_path)?;
     check_abi(pin_path)?;
@@ -111,19 +134,19 @@ pub fn load(
     let present = pin_path.join(names::MAPS_DIR);
     // One change at a time: the programs have not gone over from the last one.
     if layout::is_under_way(pin_path) {
-        return load_with(object, pin_path, &present, &Sizes::new(), access_log);
+        return load_with(object, pin_path, &present, &Sizes::new(), settings);
     }
     let pinned = layout::pinned(&present)?;
     let mut wanted = sizes(limits, tables);
     let sizes = with_room(&wanted);
     if layout::plan(&pinned, &layout::declared(object, &sizes)?)?.is_none() {
-        return load_with(object, pin_path, &present, &sizes, access_log);
+        return load_with(object, pin_path, &present, &sizes, settings);
     }
     // What users have must fit into what they may have: the canary's room stays its own.
     let warnings = layout::fit(&mut wanted, &layout::used(&present)?);
     let sizes = with_room(&wanted);
     let Some(plan) = layout::plan(&pinned, &layout::declared(object, &sizes)?)? else {
-        let loaded = load_with(object, pin_path, &present, &sizes, access_log)?;
+        let loaded = load_with(object, pin_path, &present, &sizes, settings)?;
         return Ok(Loaded { warnings, ..loaded });
     };
     let next = pin_path.join(names::MAPS_NEXT);
@@ -131,7 +154,7 @@ pub fn load(
     for map in plan.kept {
         share(&present.join(map), &next.join(map))?;
     }
-    let loaded = load_with(object, pin_path, &next, &sizes, access_log)?;
+    let loaded = load_with(object, pin_path, &next, &sizes, settings)?;
     layout::fill(&plan.replaced, &present, &next)?;
     dirs::replace(pin_path)?;
     Ok(Loaded { warnings, replaced: plan.replaced, ..loaded })
@@ -168,9 +191,11 @@ fn load_with(
     pin_path: &Path,
     maps: &Path,
     sizes: &Sizes,
-    access_log: bool,
+    settings: Settings,
 ) -> Result<Loaded, LoadError> {
+    let layout = settings.acceleration.unwrap_or_default();
     let mut loader = EbpfLoader::new();
+    loader.override_global(names::SOCKET_LAYOUT, &layout, true);
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);
     }
@@ -178,8 +203,12 @@ fn load_with(
         loader.map_pin_path(map, maps.join(map));
     }
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
-    set_tunables(&mut ebpf, pin_path, access_log)?;
     let verified = verify(&mut ebpf)?;
+    if settings.acceleration.is_some() {
+        // Before a socket is put into the map: it keeps the program that is there then.
+        judge_messages(&mut ebpf, &maps.join(names::SOCKETS))?;
+    }
+    set_tunables(&mut ebpf, pin_path, settings)?;
     Ok(Loaded { ebpf, verified, replaced: Vec::new(), warnings: Vec::new() })
 }
 
@@ -223,21 +252,39 @@ fn check_abi(pin_path: &Path) -> Result<(), LoadError> {
     }
 }
 
-fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, access_log: bool) -> Result<(), LoadError> {
+/// Attaches the program for messages to the map of sockets.
+fn judge_messages(ebpf: &mut Ebpf, sockets: &Path) -> Result<(), LoadError> {
+    let name = names::MESSAGE;
+    let refused = |source| LoadError::Program { name, source: Box::new(source) };
+    let unusable = |source| LoadError::Sockets { path: sockets.to_owned(), source };
+    let Some(Program::SkMsg(program)) = ebpf.program_mut(name) else {
+        return Err(LoadError::Missing(name));
+    };
+    program.load().map_err(refused)?;
+    let map = sys::open_pin(sockets).map_err(unusable)?;
+    let program = program.fd().map_err(refused)?;
+    sys::attach_to_map(program.as_fd(), map.as_fd()).map_err(unusable)
+}
+
+fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, settings: Settings) -> Result<(), LoadError> {
     let pinned = |error| LoadError::Pinned { path: pin_path.to_owned(), source: Box::new(error) };
     let map = ebpf.map_mut(names::TUNABLES).ok_or(LoadError::Missing("map tunables"))?;
     let mut array: Array<_, Tunables> = Array::try_from(map).map_err(pinned)?;
     let mut tunables = array.get(&0, 0).map_err(pinned)?;
     tunables.abi_version = ABI_VERSION;
-    let flags = if access_log { TunableFlags::ACCESS_LOG } else { TunableFlags::default() };
+    let mut flags = TunableFlags::default();
+    if settings.access_log {
+        flags.bits |= TunableFlags::ACCESS_LOG.bits;
+    }
+    if settings.acceleration.is_some() {
+        flags.bits |= TunableFlags::ACCELERATION.bits;
+    }
     // Filters stay on across a restart: what is left alone must not be in the mesh in between.
     tunables.flags = Filters::of(tunables.flags).within(flags);
     array.set(0, tunables, 0).map_err(pinned)
 }
 
 fn verify(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, Option<u32>)>, LoadError> {
-    use aya::programs::Program;
-
     let mut verified = Vec::new();
     for name in names::PROGRAMS {
         let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
@@ -255,4 +302,19 @@ fn verify(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, Option<u32>)>, LoadError
         verified.push((name, info.and_then(|info| info.verified_instruction_count())));
     }
     Ok(verified)
+}
+
+/// Has what is accelerated go on by TCP, and accelerates nothing more; nothing where no maps are
+/// pinned.
+pub(super) fn end_acceleration(pin_path: &Path) -> io::Result<()> {
+    let path = map_path(pin_path, names::TUNABLES);
+    if !path.exists() {
+        return Ok(());
+    }
+    let other = |error: aya::maps::MapError| io::Error::other(error);
+    let data = MapData::from_pin(&path).map_err(other)?;
+    let mut array: Array<_, Tunables> = Array::try_from(Map::Array(data)).map_err(other)?;
+    let mut tunables = array.get(&0, 0).map_err(other)?;
+    tunables.flags.bits &= !TunableFlags::ACCELERATION.bits;
+    array.set(0, tunables, 0).map_err(other)
 }

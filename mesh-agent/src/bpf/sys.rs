@@ -13,6 +13,7 @@ use std::path::Path;
 
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_ATTACH: libc::c_long = 8;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
@@ -39,6 +40,19 @@ struct LinkUpdate {
     flags: u32,
     old_prog_fd: u32,
 }
+
+/// `bpf_attr` of `BPF_PROG_ATTACH`.
+#[repr(C)]
+struct ProgAttach {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: u32,
+}
+
+/// `BPF_SK_MSG_VERDICT` (`enum bpf_attach_type`).
+const SK_MSG_VERDICT: u32 = 7;
 
 /// `bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
@@ -143,6 +157,21 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: the structure of this command; both descriptors are open.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr)? };
+    Ok(())
+}
+
+/// Makes a program judge what is sent by sockets that are put into the map from now on; it takes
+/// the place of the one before. It stays as long as the map is pinned or open. Minimum kernel: 4.17.
+pub(super) fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = ProgAttach {
+        target_fd: map.as_raw_fd().cast_unsigned(),
+        attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
+        attach_type: SK_MSG_VERDICT,
+        attach_flags: 0,
+        replace_bpf_fd: 0,
+    };
+    // SAFETY: the structure of this command; both descriptors are open.
+    unsafe { bpf(BPF_PROG_ATTACH, &mut attr)? };
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mesh_common::names;
 
-use super::tombstone;
+use super::{load, tombstone};
 
 /// Something could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +18,15 @@ pub struct UninstallError {
     source: io::Error,
 }
 
-/// Removes links first, in reverse order of attachment, so that redirection stops before what
-/// observes it; then maps and directories. Returns what was removed.
+/// Has accelerated connections go on by TCP; what waits for its reader in a socket stays there, also
+/// without the map. Then removes links, in reverse order of attachment, so that redirection stops
+/// before what observes it; then maps and directories. Returns what was removed.
 pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
     // A running agent must not put back what is removed here.
     tombstone::mark(pin_path)
         .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
+    let sockets = |source| UninstallError { path: pin_path.to_owned(), source };
+    load::end_acceleration(pin_path).map_err(sockets)?;
     let mut removed = Vec::new();
     let links = pin_path.join(names::LINKS_DIR);
     for name in names::PROGRAMS.iter().rev() {

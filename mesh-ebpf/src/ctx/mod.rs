@@ -4,11 +4,13 @@
 //! Context fields are read and written volatile: the verifier accepts only single accesses of
 //! the declared width, and the compiler would otherwise merge or move them.
 
+mod message;
 mod options;
 mod sock;
 mod sock_addr;
 mod sock_ops;
 
+use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xsub};
 use core::mem::offset_of;
 use core::ptr;
@@ -16,8 +18,9 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
-    bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_get,
+    bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
 };
+use mesh_common::accel::{Accelerated, SocketLayout};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::conn::{ConnFlags, ConnRecord};
@@ -25,16 +28,30 @@ use mesh_common::event::Event;
 use mesh_common::flow::Flows;
 use mesh_common::guard::Transition;
 
+pub(crate) use self::message::Message;
 pub(crate) use self::options::Options;
 pub(crate) use self::sock::Sock;
 pub(crate) use self::sock_addr::SockAddr;
 pub(crate) use self::sock_ops::SockOps;
 use crate::maps;
 
+/// The agent puts in what it knows from the kernel's BTF.
+#[unsafe(no_mangle)]
+static SOCKET_LAYOUT: SocketLayout =
+    SocketLayout { waiting_at: 0, flags_at: 0, zero_copy: 0, ulp_at: 0, pad: 0 };
+
 /// IANA protocol number of TCP.
 pub(crate) const TCP: u8 = 6;
 /// IANA protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
+
+/// What the kernel knows of a TCP socket.
+pub(crate) struct Inside {
+    /// Bytes that wait for their reader.
+    pub(crate) waiting: u32,
+    /// It sends without copying, or has an upper layer protocol such as kernel TLS: both need TCP.
+    pub(crate) taken: bool,
+}
 
 /// A socket in the hands of the kernel, for its storage.
 #[derive(Clone, Copy)]
@@ -59,6 +76,38 @@ impl Owner {
         unsafe { self.storage(map, create).cast::<Flows>().as_mut() }
     }
 
+    /// What is known of an end of an accelerated connection.
+    #[inline(always)]
+    pub(crate) fn accelerated(self, create: bool) -> Option<&'static mut Accelerated> {
+        let map = (&raw const maps::accelerated).cast_mut().cast();
+        // SAFETY: the map is a socket storage of `Accelerated`.
+        unsafe { self.storage(map, create).cast::<Accelerated>().as_mut() }
+    }
+
+    /// What the kernel knows of a TCP socket. Minimum kernel: 6.13, where data that was redirected
+    /// to the socket is among what waits in it.
+    #[inline(always)]
+    pub(crate) fn inside(self) -> Option<Inside> {
+        // SAFETY: the pointer is that of a context; the result is null or a socket.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.raw.cast()) }.cast::<c_void>();
+        // SAFETY: the static does not change once the program is loaded.
+        let layout = unsafe { ptr::read_volatile(&raw const SOCKET_LAYOUT) };
+        if tcp.is_null() || layout.waiting_at == 0 {
+            return None;
+        }
+        // SAFETY: the kernel's own description says that these words of the socket are there.
+        let (flags, ulp, waiting) = unsafe {
+            (
+                at::<u64>(tcp, layout.flags_at),
+                at::<*const c_void>(tcp, layout.ulp_at),
+                at::<u32>(tcp, layout.waiting_at),
+            )
+        };
+        // Read again: the compiler would mix the pointer with numbers, which the verifier refuses.
+        let has_ulp = load(&!ulp.is_null());
+        Some(Inside { waiting, taken: has_ulp || flags & layout.zero_copy != 0 })
+    }
+
     /// Whether the socket is one of the agent's that go where they ask to.
     #[inline(always)]
     pub(crate) fn is_direct(self) -> bool {
@@ -67,7 +116,7 @@ impl Owner {
     }
 
     #[inline(always)]
-    fn storage(self, map: *mut core::ffi::c_void, create: bool) -> *mut core::ffi::c_void {
+    fn storage(self, map: *mut c_void, create: bool) -> *mut c_void {
         let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
         if self.raw.is_null() {
             return ptr::null_mut();
@@ -75,6 +124,15 @@ impl Owner {
         // SAFETY: `raw` comes from a context of this run; the storage lives as long as it.
         unsafe { bpf_sk_storage_get(map, self.raw.cast(), ptr::null_mut(), flags) }
     }
+}
+
+/// # Safety
+///
+/// There must be a `T` in the socket at this offset.
+#[inline(always)]
+unsafe fn at<T>(tcp: *mut c_void, offset: u32) -> T {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::read_volatile(tcp.wrapping_byte_add(offset as usize).cast()) }
 }
 
 /// Uniform over all 32-bit numbers.

@@ -3,11 +3,15 @@
 use core::ptr;
 
 use aya_ebpf::bindings::bpf_sock_ops;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set};
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set,
+};
 use aya_ebpf::programs::SockOpsContext;
+use mesh_common::accel::SocketKey;
 use mesh_common::addr::{IpKey, port_from_remote_port};
 
 use super::Owner;
+use crate::maps;
 
 /// `AF_INET6`.
 const AF_INET6: u32 = 10;
@@ -47,6 +51,7 @@ impl SockOps {
         is_fullsock: u32,
         family: u32,
         snd_nxt: u32,
+        rcv_nxt: u32,
         snd_una: u32,
         total_retrans: u32,
         bytes_received: u64,
@@ -125,6 +130,21 @@ impl SockOps {
     pub(crate) fn cookie(&self) -> u64 {
         // SAFETY: as in `op`.
         unsafe { bpf_get_socket_cookie(self.raw.cast()) }
+    }
+
+    /// Cookie of the socket's network namespace. Minimum kernel: 5.15.
+    #[inline(always)]
+    pub(crate) fn netns_cookie(&self) -> u64 {
+        // SAFETY: as in `cookie`.
+        unsafe { bpf_get_netns_cookie(self.raw.cast()) }
+    }
+
+    /// Puts the socket into the map of those that messages are sent to; an errno where the kernel
+    /// does not.
+    #[inline(always)]
+    pub(crate) fn enlist(&self, key: SocketKey) -> Result<(), i32> {
+        // SAFETY: as in `op`: nobody else has the context now.
+        maps::sockets.update(key, unsafe { &mut *self.raw }, 0)
     }
 
     #[inline(always)]

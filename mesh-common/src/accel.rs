@@ -1,0 +1,240 @@
+//! Same-node acceleration: what the programs keep about connections whose two ends are on this node,
+//! and whose data goes from socket to socket without the network stack.
+//!
+//! ```text
+//! client established ─► sockets[{id, client}], pairings[what both ends know] ─┐
+//! server established ◄─ the same key ◄──────────────────────────────────────┘
+//!                    └► sockets[{id, server}]
+//! a message is sent  ─► accelerated[socket] ─► pairs[place] ─► sockets[the other end]
+//! ```
+
+use crate::addr::IpKey;
+
+/// Key of `pairings`: a connection as its two ends, and nobody else, know it. Two connections of
+/// two network namespaces can have the same addresses and ports; they do not have the same initial
+/// sequence numbers, which the kernel draws from a secret and a clock (RFC 6528).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PairKey {
+    /// Client's own address.
+    pub client_addr: IpKey,
+    /// Server's own address.
+    pub server_addr: IpKey,
+    /// Client's port, host order.
+    pub client_port: u16,
+    /// Server's port, host order.
+    pub server_port: u16,
+    /// Sequence number of the client's first byte.
+    pub client_seq: u32,
+    /// Sequence number of the server's first byte.
+    pub server_seq: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Cookie of the network namespace where the addresses are of a loopback device; 0 otherwise,
+    /// because the ends may be in different ones.
+    pub netns: u64,
+}
+
+/// Names a connection. A socket can connect more than once, and an earlier connection's server may be
+/// there still, so that the cookie of the client's socket is not enough.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PairId {
+    /// The number; 0 names nothing.
+    pub number: u64,
+}
+
+impl PairId {
+    /// Of a client's socket and its first sequence number: 32 bits of each. Two that are open at a
+    /// time would be the same only if four thousand million sockets were made between them and the
+    /// kernel drew the same number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(cookie: u64, client_seq: u32) -> Self {
+        Self { number: cookie << 32 | client_seq as u64 }
+    }
+}
+
+/// Value of `pairings`: a client that waits for its server to be established.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Pairing {
+    /// The connection.
+    pub id: PairId,
+    /// Place of the client's record, see [`Pair`].
+    pub place: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Key of `sockets`: one end of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SocketKey {
+    /// The connection.
+    pub id: PairId,
+    /// Which end.
+    pub end: End,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// An end of a connection.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct End {
+    /// The number.
+    pub code: u32,
+}
+
+impl End {
+    /// The one that connected.
+    pub const CLIENT: Self = Self { code: 0 };
+    /// The one that accepted.
+    pub const SERVER: Self = Self { code: 1 };
+
+    /// The other one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        if self.code == Self::CLIENT.code { Self::SERVER } else { Self::CLIENT }
+    }
+}
+
+/// Value of the socket storage `accelerated`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Accelerated {
+    /// The connection.
+    pub id: PairId,
+    /// Its place in `pairs`.
+    pub place: u32,
+    /// Which end this is.
+    pub end: End,
+}
+
+/// Value of `pairs`, by the place of the client's record in `conns`. A cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Pair {
+    /// The connection; what names another one is left over and means nothing.
+    pub id: PairId,
+    /// Which way data goes from client to server.
+    pub sent_path: Path,
+    /// Which way it goes from server to client.
+    pub received_path: Path,
+    /// Not 0: nothing is redirected any more. Written by the agent.
+    pub stop: u32,
+    /// From client to server.
+    pub sent: Direction,
+    /// From server to client.
+    pub received: Direction,
+}
+
+/// What went one way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Direction {
+    /// Bytes that were redirected. TCP does not know them.
+    pub bytes: u64,
+    /// Messages that were redirected.
+    pub messages: u64,
+    /// Redirected bytes that the reader had taken when it sent something itself the last time.
+    pub taken: u64,
+}
+
+/// Redirected bytes that may wait for their reader: the kernel holds back nobody who redirects, not
+/// even at the reader's buffer size. What the reader has taken is known when it sends something
+/// itself. What is beyond the window goes by TCP, which holds back.
+pub const WINDOW: u64 = 1 << 20;
+
+impl Direction {
+    /// Whether so many bytes more may wait for the reader.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_room(self, bytes: u64) -> bool {
+        self.bytes.wrapping_sub(self.taken) + bytes <= WINDOW
+    }
+}
+
+/// Which way the data of one direction goes. Never from TCP to redirected: a reader takes redirected
+/// data first, so that it would see what is newer before what is older.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Path {
+    /// The number.
+    pub code: u16,
+}
+
+impl Path {
+    /// Nothing has been sent.
+    pub const UNDECIDED: Self = Self { code: 0 };
+    /// From socket to socket.
+    pub const REDIRECTED: Self = Self { code: 1 };
+    /// By TCP, for good.
+    pub const TCP: Self = Self { code: 2 };
+
+    /// Whether the next message may be redirected.
+    #[must_use]
+    #[inline(always)]
+    pub const fn may_redirect(self, on: bool) -> bool {
+        on && self.code != Self::TCP.code
+    }
+
+    /// The path after a message that was redirected, or went by TCP.
+    #[must_use]
+    #[inline(always)]
+    pub const fn after(self, redirected: bool) -> Self {
+        if redirected { Self::REDIRECTED } else { Self::TCP }
+    }
+}
+
+/// Where this kernel's `struct tcp_sock` keeps what the program for messages looks at: the agent
+/// knows it from the kernel's BTF, and the program has it in its read-only data. All zero: unknown.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SocketLayout {
+    /// Byte offset of `sk_backlog.rmem_alloc`: bytes that wait for their reader.
+    pub waiting_at: u32,
+    /// Byte offset of `sk_flags`.
+    pub flags_at: u32,
+    /// The bit of `SOCK_ZEROCOPY` among them.
+    pub zero_copy: u64,
+    /// Byte offset of `icsk_ulp_ops`: a pointer, null where there is no upper layer protocol.
+    pub ulp_at: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A reader drains redirected data before TCP's. Whatever is switched on and off, and
+        /// whether or not the other end is there, it reads in the order of sending.
+        #[test]
+        fn no_byte_overtakes_another(
+            steps in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 0..100),
+        ) {
+            let mut path = Path::UNDECIDED;
+            let (mut redirected, mut tcp, mut read) = (Vec::new(), Vec::new(), Vec::new());
+            for (number, (on, there, reads)) in steps.into_iter().enumerate() {
+                let goes = path.may_redirect(on) && there;
+                path = path.after(goes);
+                if goes { redirected.push(number) } else { tcp.push(number) }
+                if reads {
+                    read.append(&mut redirected);
+                    read.append(&mut tcp);
+                }
+            }
+            read.append(&mut redirected);
+            read.append(&mut tcp);
+            prop_assert!(read.is_sorted());
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Same-node acceleration: finds the two ends of a connection, and sends data from one to the other
+//! without the network stack.
+
+use mesh_common::accel::{Accelerated, End, Pair, PairId, PairKey, Pairing, Path, SocketKey};
+use mesh_common::addr::IpKey;
+use mesh_common::conn::{ConnFlags, ConnRecord};
+use mesh_common::reason::Reason;
+use mesh_common::tunables::TunableFlags;
+
+use crate::ctx::{self, Message, Owner, SockOps};
+use crate::{maps, records, telemetry};
+
+/// `EBUSY` and `EINVAL`: the socket is another program's.
+const TAKEN: [i32; 2] = [-16, -22];
+
+#[inline(always)]
+fn is_on() -> bool {
+    telemetry::flags().contains(TunableFlags::ACCELERATION)
+}
+
+/// The client's end of a connection is established: it waits for the server's. The server's comes
+/// later, because it is the client's answer that establishes it.
+#[inline(always)]
+pub(crate) fn client(ctx: &SockOps) {
+    let (owner, cookie) = (ctx.owner(), ctx.cookie());
+    let Some((record, place)) = records::find_place(cookie) else { return };
+    if !record.flags.contains(ConnFlags::ACCELERATED) || !is_on() {
+        return;
+    }
+    let Some(pair) = ctx::shared(maps::pairs.get_ptr_mut(place)) else { return };
+    let Some(own) = owner.accelerated(true) else {
+        telemetry::count(Reason::SOCKETS_FULL);
+        return;
+    };
+    let id = PairId::new(cookie, ctx.snd_nxt());
+    *own = Accelerated { id, place, end: End::CLIENT };
+    *pair = Pair { id, ..Pair::default() };
+    if !enlist(ctx, SocketKey { id, end: End::CLIENT, pad: 0 }) {
+        return;
+    }
+    let (client, server) = (ctx.local(), ctx.remote());
+    let key = pair_key(ctx, client, server, ctx.snd_nxt(), ctx.rcv_nxt());
+    if maps::pairings.insert(key, Pairing { id, place, pad: 0 }, 0).is_err() {
+        telemetry::count(Reason::SOCKETS_FULL);
+    }
+}
+
+/// A server's end of any connection is established.
+#[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "passed by value, the key would be copied on the stack once more"
+)]
+pub(crate) fn server(ctx: &SockOps) {
+    if !is_on() {
+        return;
+    }
+    let (client, server) = (ctx.remote(), ctx.local());
+    let key = pair_key(ctx, client, server, ctx.rcv_nxt(), ctx.snd_nxt());
+    let Some(Pairing { id, place, .. }) = ctx::copy(maps::pairings.get_ptr(&key)) else {
+        return;
+    };
+    // Nobody else looks for it; what is left is the first to make room for others.
+    maps::pairings.remove(key).unwrap_or_default();
+    let Some(own) = ctx.owner().accelerated(true) else {
+        telemetry::count(Reason::SOCKETS_FULL);
+        return;
+    };
+    *own = Accelerated { id, place, end: End::SERVER };
+    enlist(ctx, SocketKey { id, end: End::SERVER, pad: 0 });
+}
+
+#[inline(always)]
+fn enlist(ctx: &SockOps, key: SocketKey) -> bool {
+    match ctx.enlist(key) {
+        Ok(()) => true,
+        Err(errno) => {
+            let taken = errno == TAKEN[0] || errno == TAKEN[1];
+            telemetry::count(if taken { Reason::SOCKET_TAKEN } else { Reason::SOCKETS_FULL });
+            false
+        }
+    }
+}
+
+#[inline(always)]
+fn pair_key(
+    ctx: &SockOps,
+    (client_addr, client_port): (IpKey, u16),
+    (server_addr, server_port): (IpKey, u16),
+    client_seq: u32,
+    server_seq: u32,
+) -> PairKey {
+    let netns = if server_addr.is_loopback() { ctx.netns_cookie() } else { 0 };
+    PairKey {
+        client_addr,
+        server_addr,
+        client_port,
+        server_port,
+        client_seq,
+        server_seq,
+        pad: 0,
+        netns,
+    }
+}
+
+/// A socket sends a message. It always passes: by the other way, or as if this program were not
+/// there.
+#[inline(always)]
+pub(crate) fn message(message: &Message<'_>) {
+    let Some((own, pair)) = end(message.owner()) else { return };
+    let inside = message.owner().inside();
+    let taken = inside.as_ref().is_none_or(|inside| inside.taken);
+    let on = is_on() && ctx::load(&pair.stop) == 0 && !taken;
+    let Pair { sent, received, sent_path, received_path, .. } = pair;
+    let (outward, inward) =
+        if own.end == End::CLIENT { (sent, received) } else { (received, sent) };
+    let (path, back) = if own.end == End::CLIENT {
+        (sent_path, received_path)
+    } else {
+        (received_path, sent_path)
+    };
+    // Who sends has its own socket at hand, and so knows what it has not read.
+    if ctx::load(back) == Path::REDIRECTED
+        && let Some(inside) = inside
+    {
+        let read = ctx::load(&inward.bytes).wrapping_sub(inside.waiting.into());
+        ctx::store(&mut inward.taken, read);
+    }
+    let to = SocketKey { id: own.id, end: own.end.other(), pad: 0 };
+    let (before, size) = (ctx::load(path), u64::from(message.size()));
+    let redirected =
+        before.may_redirect(on) && ctx::load(outward).has_room(size) && message.redirect(to);
+    let after = before.after(redirected);
+    if before != after {
+        ctx::store(path, after);
+        if taken {
+            telemetry::count(Reason::SOCKET_TAKEN);
+        }
+    }
+    if redirected {
+        ctx::add(&mut outward.bytes, size);
+        ctx::add(&mut outward.messages, 1);
+    }
+}
+
+/// The end of an accelerated connection, unless its client's is over.
+#[inline(always)]
+fn end(owner: Owner) -> Option<(Accelerated, &'static mut Pair)> {
+    let own = *owner.accelerated(false)?;
+    let pair = ctx::shared(maps::pairs.get_ptr_mut(own.place))?;
+    if ctx::load(&pair.id) == own.id { Some((own, pair)) } else { None }
+}
+
+/// Bytes that a connection has sent and received without TCP's knowledge.
+#[inline(always)]
+pub(crate) fn redirected(ctx: &SockOps, record: &ConnRecord) -> (u64, u64) {
+    if !record.flags.contains(ConnFlags::ACCELERATED) {
+        return (0, 0);
+    }
+    match end(ctx.owner()) {
+        Some((_, pair)) => (ctx::load(&pair.sent.bytes), ctx::load(&pair.received.bytes)),
+        None => (0, 0),
+    }
+}

@@ -1,0 +1,155 @@
+//! Accelerated connections: data goes from socket to socket and is counted, and whatever happens to
+//! the agent, no byte of it is lost.
+
+use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use anyhow::ensure;
+use mesh_common::accel::{Pair, Path};
+use mesh_tests::backend::Backends;
+use mesh_tests::load::Mode;
+use mesh_tests::manifest::Manifest;
+use mesh_tests::maps::pairs;
+use mesh_tests::stats::float;
+use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
+use mesh_tests::traffic::{Flows, Traffic};
+use mesh_tests::wait::eventually;
+
+const NAME: &str = "accel";
+const PATIENCE: Duration = Duration::from_secs(10);
+const FLOWS: u32 = 8;
+
+/// A node with a server, both ends of every connection in its cgroup.
+fn start(config: &str) -> anyhow::Result<(Backends, Testbed)> {
+    let bed = Testbed::start(NAME)?;
+    let doors = [("web", SocketAddrV4::new(backend(0), PORT))];
+    let server = Backends::start(&bed.node.place(), Mode::Ping, &doors)?;
+    apply(&bed, config)?;
+    Ok((server, bed))
+}
+
+fn apply(bed: &Testbed, config: &str) -> anyhow::Result<()> {
+    let node = format!("  node: {NAME}\n");
+    let manifest = Manifest::new()
+        .service("web", VIP, PORT)
+        .endpoint_with("web", "web", "v1", backend(0), &node)
+        .config("web", config);
+    bed.meshctl.apply(&manifest)?;
+    Ok(())
+}
+
+fn pings() -> Flows {
+    Flows { flows: NonZeroU32::new(FLOWS).unwrap_or(NonZeroU32::MIN), ..Flows::to(VIP, Mode::Ping) }
+}
+
+/// Messages that were redirected since the pairs were like this.
+fn redirected(bed: &Testbed) -> anyhow::Result<u64> {
+    Ok(pairs(&bed.node)?.iter().map(|pair| pair.sent.messages + pair.received.messages).sum())
+}
+
+/// Waits until a hundred more messages have gone the short way.
+fn wait_redirected(bed: &Testbed) -> anyhow::Result<()> {
+    let before = redirected(bed)?;
+    eventually(|| match redirected(bed) {
+        Ok(now) if now > before + 100 => Ok(()),
+        other => Err(format!("{other:?} after {before}")),
+    })
+}
+
+/// Waits until every direction goes by TCP, and traffic goes on.
+fn wait_tcp(bed: &Testbed, traffic: &Traffic) -> anyhow::Result<()> {
+    traffic.wait_for(u64::from(FLOWS) * 20, PATIENCE)?;
+    let all = |pair: &Pair| (pair.sent_path, pair.received_path) == (Path::TCP, Path::TCP);
+    eventually(|| match pairs(&bed.node) {
+        Ok(pairs) if pairs.iter().all(all) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
+    traffic.wait_for(u64::from(FLOWS) * 20, PATIENCE)
+}
+
+#[test]
+fn both_directions_are_redirected_and_every_byte_is_counted() -> anyhow::Result<()> {
+    let (_server, bed) = start("  acceleration: \"On\"\n")?;
+    let outcome = Traffic::run_flows(&bed.node.place(), &pings(), 200)?;
+    assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
+    let pairs = pairs(&bed.node)?;
+    assert_eq!(pairs.len(), FLOWS as usize);
+    for pair in &pairs {
+        assert_eq!((pair.sent_path, pair.received_path), (Path::REDIRECTED, Path::REDIRECTED));
+    }
+    let bytes = |of: fn(&Pair) -> u64| pairs.iter().map(of).sum::<u64>();
+    assert_eq!(bytes(|pair| pair.sent.bytes), outcome.sent);
+    assert_eq!(bytes(|pair| pair.received.bytes), outcome.received);
+    let web = [("destination_service_name", "web")];
+    eventually(|| {
+        let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
+        let found = ["istio_tcp_sent_bytes_total", "istio_tcp_received_bytes_total"]
+            .map(|name| metrics.sum(name, &web));
+        let expected = [outcome.sent, outcome.received].map(float);
+        if found == expected { Ok(()) } else { Err(format!("{found:?}, {expected:?}")) }
+    })
+}
+
+#[test]
+fn a_service_that_does_not_ask_for_it_is_left_alone() -> anyhow::Result<()> {
+    let (_server, bed) = start("  drainTimeout: 30s\n")?;
+    let outcome = Traffic::run_flows(&bed.node.place(), &pings(), 50)?;
+    assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
+    assert_eq!(pairs(&bed.node)?, []);
+    Ok(())
+}
+
+#[test]
+fn restarts_and_the_end_of_the_agent_lose_nothing() -> anyhow::Result<()> {
+    let (_server, mut bed) = start("  acceleration: \"On\"\n")?;
+    let traffic = Traffic::flows(&bed.node.place(), &pings())?;
+    wait_redirected(&bed)?;
+    for crash in [false, true] {
+        if crash {
+            bed.node.kill()?
+        } else {
+            bed.node.stop()?
+        }
+        // Without an agent, and with the next one.
+        wait_redirected(&bed)?;
+        bed.node.run()?;
+        bed.node.wait_ready()?;
+        wait_redirected(&bed)?;
+    }
+    for pair in pairs(&bed.node)? {
+        assert_eq!((pair.sent_path, pair.received_path), (Path::REDIRECTED, Path::REDIRECTED));
+    }
+    bed.node.stop()?;
+    let said = bed.node.uninstall()?;
+    ensure!(said.code == Some(0), "{said:?}");
+    traffic.wait_for(u64::from(FLOWS) * 100, PATIENCE)?;
+    let outcome = traffic.stop()?;
+    assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
+    Ok(())
+}
+
+#[test]
+fn what_is_switched_off_goes_on_by_tcp() -> anyhow::Result<()> {
+    let (_server, mut bed) = start("  acceleration: \"On\"\n")?;
+    let traffic = Traffic::flows(&bed.node.place(), &pings())?;
+    wait_redirected(&bed)?;
+    let off = [&SMALL[..], &["--acceleration", "off"]].concat();
+    bed.node.stop()?;
+    bed.node.set_flags(&off);
+    bed.node.run()?;
+    bed.node.wait_ready()?;
+    wait_tcp(&bed, &traffic)?;
+    // Those that were made before stay there, new ones take the short way again.
+    bed.node.stop()?;
+    bed.node.set_flags(&SMALL);
+    bed.node.run()?;
+    bed.node.wait_ready()?;
+    traffic.wait_for(u64::from(FLOWS) * 20, PATIENCE)?;
+    let outcome = traffic.stop()?;
+    assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
+    let again = Traffic::flows(&bed.node.place(), &pings())?;
+    wait_redirected(&bed)?;
+    assert_eq!(again.stop()?.failed(), 0);
+    Ok(())
+}

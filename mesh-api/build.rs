@@ -14,6 +14,7 @@ const ENUMS: &[(&str, &str)] = &[
     ("LocalityPolicy.mode", "locality_mode"),
     ("LocalityPolicy.scope", "locality_scope"),
     ("HealthCheck.initial_state", "initial_health"),
+    ("ServiceConfig.acceleration", "acceleration"),
 ];
 
 fn main() -> Outcome {

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use mesh_api::model::{
-    Breaker, CircuitBreaker, ClientKey, Destination, Endpoint, EndpointState, Errno, HashKey,
-    Health, HealthCheck, Kind, Label, LoadBalancer, Locality, LocalityMode, LocalityPolicy,
-    LocalityScope, Object, ObjectName, ObjectRef, OnNoBackend, OutlierDetection, Policy, Port,
-    Probe, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity, Thresholds, Timeouts,
-    TrafficRule,
+    Acceleration, Breaker, CircuitBreaker, ClientKey, Destination, Endpoint, EndpointState, Errno,
+    HashKey, Health, HealthCheck, Kind, Label, LoadBalancer, Locality, LocalityMode,
+    LocalityPolicy, LocalityScope, Object, ObjectName, ObjectRef, OnNoBackend, OutlierDetection,
+    Policy, Port, Probe, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity,
+    Thresholds, Timeouts, TrafficRule,
 };
 use proptest::prelude::*;
 
@@ -93,6 +93,7 @@ pub(crate) fn config_to(service: &str, rules: &[(&str, Option<&str>, u32)]) -> S
         outlier_detection: None,
         health_check: None,
         timeouts: None,
+        acceleration: Acceleration::Off,
     }
 }
 
@@ -243,16 +244,20 @@ fn guards() -> impl Strategy<Value = ServiceConfig> {
         prop::option::weighted(0.3, outlier),
         prop::option::weighted(0.3, timeouts),
         prop::option::of(check),
+        prop_oneof![Just(Acceleration::Off), Just(Acceleration::On)],
     )
-        .prop_map(|(circuit_breaker, outlier_detection, timeouts, health_check)| {
-            ServiceConfig {
-                circuit_breaker,
-                outlier_detection,
-                timeouts,
-                health_check,
-                ..config("x", &[])
-            }
-        })
+        .prop_map(
+            |(circuit_breaker, outlier_detection, timeouts, health_check, acceleration)| {
+                ServiceConfig {
+                    acceleration,
+                    circuit_breaker,
+                    outlier_detection,
+                    timeouts,
+                    health_check,
+                    ..config("x", &[])
+                }
+            },
+        )
 }
 
 fn health() -> impl Strategy<Value = Health> {

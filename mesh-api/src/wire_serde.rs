@@ -81,6 +81,11 @@ enum_serde!(initial_health, crate::wire::InitialHealth, {
     Healthy => "Healthy",
     Unhealthy => "Unhealthy",
 });
+enum_serde!(acceleration, crate::wire::Acceleration, {
+    Off => "Off",
+    On => "On",
+    Auto => "Auto",
+});
 enum_serde!(endpoint_state, crate::wire::EndpointState, {
     Serving => "Serving",
     Draining => "Draining",

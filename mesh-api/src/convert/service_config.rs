@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::resilience::{breaker, outlier, timeouts};
 use super::{health, label_text, load_balancer, milliseconds, optional_label};
-use crate::model::{Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule};
+use crate::model::{
+    Acceleration, Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule,
+};
 use crate::violation::{Fields, Reason};
 use crate::wire;
 
@@ -19,6 +21,8 @@ const MAX_DRAIN: Duration = Duration::from_hours(24);
 const MATCH: &str = "not supported: the kernel sees connections, not requests; rules that look \
      into requests need an L7 proxy, which is not there yet: remove this field; connections are \
      shared out by weight";
+/// Why acceleration cannot be left to the agents.
+const AUTO: &str = "Auto is not supported yet: use On where both ends are event-driven, or Off";
 
 pub(super) fn from_wire(
     fields: &mut Fields,
@@ -35,6 +39,7 @@ pub(super) fn from_wire(
         timeouts: socket_timeouts,
         retry,
         drain_timeout_ms,
+        acceleration: value,
     } = spec;
     let traffic_rules = rules(fields, &name, traffic_rules);
     let load_balancer =
@@ -53,6 +58,19 @@ pub(super) fn from_wire(
         outlier_detection: outlier_detection.map(|spec| Box::new(outlier::from_wire(fields, spec))),
         health_check: health_check.and_then(|spec| health::from_wire(fields, spec)),
         timeouts: timeouts::from_wire(fields, socket_timeouts, retry),
+        acceleration: acceleration(fields, value),
+    }
+}
+
+fn acceleration(fields: &mut Fields, value: i32) -> Acceleration {
+    const AT: &str = "spec.acceleration";
+    let value = fields.check(AT, wire::Acceleration::try_from(value)).unwrap_or_default();
+    fields.unsupported(AT, value == wire::Acceleration::Auto, AUTO);
+    match value {
+        wire::Acceleration::On => Acceleration::On,
+        wire::Acceleration::Unspecified | wire::Acceleration::Off | wire::Acceleration::Auto => {
+            Acceleration::Off
+        }
     }
 }
 
@@ -131,6 +149,7 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
             outlier_detection,
             health_check,
             timeouts,
+            acceleration,
         } = config;
         let rule = |rule: &TrafficRule| {
             let own = rule.destination.service == *name && rule.destination.version.is_some();
@@ -148,6 +167,10 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
             }
         };
         let (timeouts, retry) = timeouts::to_wire(timeouts.as_deref().copied());
+        let acceleration = match acceleration {
+            Acceleration::Off => wire::Acceleration::Unspecified,
+            Acceleration::On => wire::Acceleration::On,
+        };
         Self {
             traffic_rules: traffic_rules.iter().map(rule).collect(),
             load_balancer: load_balancer::to_wire(*load_balancer),
@@ -157,6 +180,7 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
             timeouts,
             retry,
             drain_timeout_ms: drain_timeout.map(milliseconds),
+            acceleration: acceleration.into(),
         }
     }
 }

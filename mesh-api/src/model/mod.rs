@@ -21,7 +21,7 @@ pub use load_balancer::{
 pub use names::{Label, Name, NameError, ObjectName, ObjectNameError, Port, PortError};
 pub use resilience::{Breaker, CircuitBreaker, OutlierDetection, Retry, Thresholds, Timeouts};
 pub use service::{ClientKey, OnNoBackend, Protocol, Service, ServicePort, SessionAffinity};
-pub use service_config::{Destination, ServiceConfig, TrafficRule};
+pub use service_config::{Acceleration, Destination, ServiceConfig, TrafficRule};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;

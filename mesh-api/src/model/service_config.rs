@@ -30,6 +30,18 @@ pub struct ServiceConfig {
     pub health_check: Option<Box<HealthCheck>>,
     /// What sockets are told.
     pub timeouts: Option<Box<Timeouts>>,
+    /// Whether data between two sockets of one node skips the network stack; for TCP.
+    pub acceleration: Acceleration,
+}
+
+/// Whether data between a client and an endpoint of the same node skips the network stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Acceleration {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does, where the node can do that.
+    On,
 }
 
 /// One share of the connections.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::manifest::{Located, parse};
 use crate::model::{
-    ClientKey, Errno, HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Object,
-    OnNoBackend, Policy, Protocol, Service, ServiceConfig, SessionAffinity,
+    Acceleration, ClientKey, Errno, HashKey, LoadBalancer, LocalityMode, LocalityPolicy,
+    LocalityScope, Object, OnNoBackend, Policy, Protocol, Service, ServiceConfig, SessionAffinity,
 };
+use crate::violation::Reason;
 use crate::wire;
 
 const SERVICE: &str = "ports: [{port: 80}], vips: [10.96.0.10]";
@@ -243,6 +244,34 @@ fn a_drain_timeout_of_nothing_is_not_no_drain_timeout() {
 }
 
 #[test]
+fn acceleration_is_off_unless_it_is_on() {
+    assert_eq!(config("").acceleration, Acceleration::Off);
+    assert_eq!(config("acceleration: Off").acceleration, Acceleration::Off);
+    assert_eq!(config("acceleration: On").acceleration, Acceleration::On);
+    let wrong = |value: &str, said: &str| {
+        let said = format!("spec.acceleration: {said}");
+        refused("ServiceConfig", &format!("acceleration: {value}"), &[&said]);
+    };
+    wrong("Auto", "Auto is not supported yet: use On where both ends are event-driven, or Off");
+    wrong("on", "\"on\" is not one of Off, On, Auto");
+    // What other programs make of `On` when they write a manifest again.
+    wrong("true", "expected text (put it in quotes), found the boolean true");
+    let spec = wire::ServiceConfig {
+        acceleration: wire::Acceleration::Auto.into(),
+        ..wire::ServiceConfig::default()
+    };
+    let metadata = wire::Metadata {
+        namespace: "default".to_owned(),
+        name: "a".to_owned(),
+        ..wire::Metadata::default()
+    };
+    let spec = Some(wire::object::Spec::ServiceConfig(spec));
+    let object = wire::Object { metadata: Some(metadata), spec };
+    let errors = Object::try_from(object).expect_err("refused");
+    assert_eq!(errors[0].reason, Reason::NotSupported);
+}
+
+#[test]
 fn numbers_that_name_nothing_are_all_reported() {
     let metadata = Some(wire::Metadata {
         namespace: "default".to_owned(),
@@ -280,9 +309,16 @@ fn numbers_that_name_nothing_are_all_reported() {
             locality,
             ..wire::LoadBalancer::default()
         }),
+        acceleration: 99,
         ..wire::ServiceConfig::default()
     };
     let fields = fields(wire::object::Spec::ServiceConfig(config));
-    let expected = ["policy", "hashKey", "locality.mode", "locality.scope"];
-    assert_eq!(fields, expected.map(|field| format!("spec.loadBalancer.{field}")));
+    let expected = [
+        "loadBalancer.policy",
+        "loadBalancer.hashKey",
+        "loadBalancer.locality.mode",
+        "loadBalancer.locality.scope",
+        "acceleration",
+    ];
+    assert_eq!(fields, expected.map(|field| format!("spec.{field}")));
 }

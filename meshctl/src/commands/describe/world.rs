@@ -56,6 +56,7 @@ const NONE: &wire::ServiceConfig = &wire::ServiceConfig {
     timeouts: None,
     retry: None,
     drain_timeout_ms: None,
+    acceleration: 0,
 };
 
 impl<'a> World<'a> {

@@ -1,6 +1,6 @@
 //! Settings in words.
 
-use mesh_api::model::{CircuitBreaker, LoadBalancer, Port, Retry};
+use mesh_api::model::{Acceleration, CircuitBreaker, LoadBalancer, Port, Retry};
 
 use super::*;
 
@@ -17,6 +17,7 @@ fn plain() -> ServiceConfig {
         outlier_detection: None,
         health_check: None,
         timeouts: None,
+        acceleration: Acceleration::Off,
     }
 }
 

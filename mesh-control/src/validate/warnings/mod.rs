@@ -111,7 +111,8 @@ fn check(world: &World, name: &ObjectName, of: &Objects<'_>, found: &mut Vec<War
             config.is_some_and(|config| config.health_check.is_some())
         });
         let endpoints = sources.iter().map(|source| source.len()).sum();
-        let reached = Reached { endpoints, checked };
+        let placed = sources.iter().any(|source| source.stated(LocalityScope::Node));
+        let reached = Reached { endpoints, checked, placed };
         resilience::check(world, service, config, of, reached, found);
     }
 }

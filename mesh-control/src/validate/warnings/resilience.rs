@@ -1,8 +1,8 @@
-//! Health checks, breakers, outlier detection and timeouts that have no effect, or less than may
-//! have been meant.
+//! Health checks, breakers, outlier detection, timeouts and acceleration that have no effect, or
+//! less than may have been meant.
 
 use mesh_api::model::{
-    Endpoint, HealthCheck, Kind, Port, Protocol, Service, ServiceConfig, ServicePort,
+    Acceleration, Endpoint, HealthCheck, Kind, Port, Protocol, Service, ServiceConfig, ServicePort,
 };
 use mesh_api::violation::Warning;
 
@@ -19,6 +19,8 @@ pub(super) struct Reached {
     pub(super) endpoints: usize,
     /// Whether any of them is checked.
     pub(super) checked: bool,
+    /// Whether any of them says on which node it is.
+    pub(super) placed: bool,
 }
 
 /// Warns of what `config` says of `service`, which it is for.
@@ -38,6 +40,7 @@ pub(super) fn check(
     if of.config.is_some() {
         alone(config, reached.checked, of, found);
         ejections(service, config, of, reached.endpoints, found);
+        nowhere(service, config, of, reached, found);
     }
 }
 
@@ -69,6 +72,7 @@ fn udp(service: &Service, config: &ServiceConfig, of: &Objects<'_>, found: &mut 
         ("outlierDetection", config.outlier_detection.is_some()),
         ("timeouts", timeouts.is_some_and(|it| it.connect.is_some() || it.idle.is_some())),
         ("retry", timeouts.is_some_and(|it| it.retry.is_some())),
+        ("acceleration", config.acceleration == Acceleration::On),
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {
         let message = format!("{field} has no effect{where_}");
@@ -126,6 +130,25 @@ fn checked_port(service: &Service, check: &HealthCheck, endpoint: &Endpoint) -> 
         let port = first_tcp(service)?;
         Some(endpoint.ports.get(&port.name).copied().unwrap_or(port.target_port))
     })
+}
+
+/// Acceleration of connections to endpoints that may be anywhere.
+fn nowhere(
+    service: &Service,
+    config: &ServiceConfig,
+    of: &Objects<'_>,
+    reached: Reached,
+    found: &mut Vec<Warning>,
+) {
+    let on = config.acceleration == Acceleration::On;
+    if on && reached.endpoints > 0 && !reached.placed {
+        let message = format!(
+            "acceleration has no effect: no endpoint that Service {} sends connections to states \
+             its node: set spec.node",
+            service.name
+        );
+        say(of, "spec.acceleration", message, found);
+    }
 }
 
 /// What needs something else to have an effect.

@@ -10,9 +10,9 @@ const ALL_UDP: &str =
 #[test]
 fn guards_and_timeouts_are_for_tcp() {
     let all = "sc dns circuitBreaker: {maxFailures: 5}, outlierDetection: {}, \
-               timeouts: {idle: 5s}, retry: {attempts: 1}";
+               timeouts: {idle: 5s}, retry: {attempts: 1}, acceleration: On";
     let expected = |why: &str| {
-        ["circuitBreaker", "outlierDetection", "timeouts", "retry"]
+        ["circuitBreaker", "outlierDetection", "timeouts", "retry", "acceleration"]
             .map(|field| format!("1 ServiceConfig dns: spec.{field}: {field} has no effect{why}"))
     };
     assert_eq!(said(&format!("svc dns 10.1.0.1\n{all}")), NONE);
@@ -24,6 +24,8 @@ fn guards_and_timeouts_are_for_tcp() {
         said(&format!("svc dns 10.1.0.1 {MIXED}\n{all}")),
         expected(" on port dns of Service dns: it is for TCP")
     );
+    let off = "sc dns acceleration: Off";
+    assert_eq!(said(&format!("svc dns 10.1.0.1 {ALL_UDP}\n{off}")), NONE);
     let one = "sc dns retry: {attempts: 1}";
     let more = "ports: [{name: a, port: 1, protocol: UDP}, {name: b, port: 2, protocol: UDP}, \
                 {name: c, port: 3}]";
@@ -82,6 +84,24 @@ fn some_fields_need_others() {
     let rule = "trafficRules: [{destination: {service: db}, weight: 1}]";
     assert_eq!(said(&format!("{both}, {rule}\n{other}")), NONE);
     assert_eq!(said(&format!("{both}\n{other}")), [slow, panic]);
+}
+
+#[test]
+fn acceleration_needs_endpoints_that_say_where_they_are() {
+    let on = "sc web acceleration: On";
+    let expected = ["0 ServiceConfig web: spec.acceleration: acceleration has no effect: no \
+                     endpoint that Service web sends connections to states its node: set spec.node"];
+    let (world, _) = after(&World::default(), "svc web 10.1.0.1\nep a web 10.0.0.1");
+    assert_eq!(after(&world, on).1, expected);
+    assert_eq!(after(&world, "sc web acceleration: Off").1, NONE);
+    // The endpoints may be on their way.
+    assert_eq!(said(&format!("svc web 10.1.0.1\n{on}")), NONE);
+    let (placed, _) = after(&world, "ep b web 10.0.0.2 node: n1");
+    assert_eq!(after(&placed, on).1, NONE);
+    // Those of another service count where the connections go there.
+    let (other, _) = after(&world, "svc db 10.1.0.2\nep d db 10.0.0.4 node: n1");
+    let rule = "trafficRules: [{destination: {service: db}, weight: 1}]";
+    assert_eq!(after(&other, &format!("{on}, {rule}")).1, NONE);
 }
 
 #[test]

@@ -70,6 +70,15 @@ pub(crate) fn drain_timeout(spec: &wire::ServiceConfig) -> String {
     spec.drain_timeout_ms.map(duration).unwrap_or_default()
 }
 
+/// `On`; `None` where it is off, as for most.
+pub(crate) fn acceleration(spec: &wire::ServiceConfig) -> Option<&'static str> {
+    match spec.acceleration() {
+        wire::Acceleration::Unspecified | wire::Acceleration::Off => None,
+        wire::Acceleration::On => Some("On"),
+        wire::Acceleration::Auto => Some("Auto"),
+    }
+}
+
 fn duration(milliseconds: u64) -> String {
     format_duration(Duration::from_millis(milliseconds))
 }
@@ -88,6 +97,7 @@ mod tests {
         let config = wire::ServiceConfig::default();
         assert_eq!(policy(&config), "Random");
         assert_eq!((locality(&config), drain_timeout(&config)), (String::new(), String::new()));
+        assert_eq!(acceleration(&config), None);
     }
 
     #[test]
@@ -114,6 +124,7 @@ mod tests {
                 ..wire::LoadBalancer::default()
             }),
             drain_timeout_ms: Some(0),
+            acceleration: wire::Acceleration::On.into(),
             ..wire::ServiceConfig::default()
         };
         assert_eq!(policy(&config), "Maglev by Connection");
@@ -121,5 +132,6 @@ mod tests {
             (locality(&config).as_str(), drain_timeout(&config).as_str()),
             ("Strict (Zone)", "0s")
         );
+        assert_eq!(acceleration(&config), Some("On"));
     }
 }

@@ -62,7 +62,7 @@ fn get_prints_tables_and_manifests_that_apply_reads() {
     let control = Control::start();
     let none = control.run(&["get", "svc"]).code(0);
     assert_eq!((none.out.as_str(), none.err.as_str()), ("", "no services in namespace default\n"));
-    control.apply(&format!("{REVIEWS}---\n{SPLIT}"), &[]).quiet();
+    control.apply(&format!("{REVIEWS}---\n{SPLIT}  acceleration: On\n"), &[]).code(0);
     assert_eq!(
         control.run(&["get", "services"]).quiet(),
         "NAME      VIPS         PORTS          REVISION\n\
@@ -86,13 +86,16 @@ fn get_prints_tables_and_manifests_that_apply_reads() {
         &["get", "svc/reviews", "-o", "json"],
         &["get", "ep", "-o", "yaml"],
         &["get", "ep", "-o", "json"],
+        &["get", "sc/reviews", "-o", "yaml"],
         &["describe", "sc/reviews", "-o", "yaml"],
     ] {
         let manifest = control.run(args).quiet();
-        let again = feed(&control.server, &["apply", "-f", "-"], &manifest).quiet();
+        // That no endpoint says where it is: a warning.
+        let again = feed(&control.server, &["apply", "-f", "-"], &manifest).code(0).out;
         assert!(again.lines().all(|line| line.ends_with("unchanged (revision 1)")), "{again}");
     }
     let described = control.run(&["describe", "svc", "reviews"]).quiet();
+    assert!(described.contains("\nAcceleration:        On\n"), "{described}");
     assert!(described.contains("v1            90       90%     1"), "{described}");
     assert!(described.contains("one    10.0.0.1   v1"), "{described}");
     let described = control.run(&["describe", "ep/one"]).quiet();

@@ -71,6 +71,9 @@ fn configured(table: &mut Table, world: &World<'_>) {
     for (name, value) in resilience::settings(world.settings.as_ref()) {
         field(table, name, &value);
     }
+    if let Some(value) = settings::acceleration(config) {
+        field(table, "Acceleration", value);
+    }
 }
 
 /// The rules with each one's share, and how many endpoints take it; for each family on its own

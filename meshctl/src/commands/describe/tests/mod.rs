@@ -90,7 +90,7 @@ fn both_families_have_shares_of_their_own() {
         .replace(
             "spec: {trafficRules",
             "spec: {loadBalancer: {policy: Maglev, hashKey: Workload, \
-             locality: {mode: PreferLocal, scope: Zone}}, drainTimeout: 30s, trafficRules",
+             locality: {mode: PreferLocal, scope: Zone}}, drainTimeout: 30s, acceleration: On, trafficRules",
         )
         .replace(
             "address: 10.0.0.2, state: Draining",
@@ -112,6 +112,7 @@ Health check:        -
 Circuit breaker:     -
 Outlier detection:   -
 Timeouts:            -
+Acceleration:        On
 
 Ports:
   NAME      PORT     APP-PROTOCOL

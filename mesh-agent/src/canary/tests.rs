@@ -1,7 +1,9 @@
 //! The canary's verdict, and its place in the maps.
 
+use mesh_common::backend::BackendFlags;
 use mesh_common::counter::BackendCounters;
 use mesh_common::names;
+use mesh_common::service::ServiceFlags;
 use proptest::prelude::*;
 
 use super::verdict::{Fires, Tried, settled, verdict};
@@ -92,9 +94,12 @@ fn the_canary_lies_beyond_what_users_may_have_and_can_be_taken_out() {
     assert!(both.backends.keys().all(|at| (LIMITS.backends..sizes.backends).contains(&at.index)));
     assert!(both.slots.keys().all(|at| (LIMITS.slots..sizes.slots).contains(&at)));
     for (_, head) in both.services.iter().filter(|(_, head)| head.slot_count > 0) {
+        assert!(!head.flags.contains(ServiceFlags::ACCELERATED));
         let slot = both.slots.at(head.slot_base);
         assert_eq!(both.backends.at(slot.backend).service, slot.service);
     }
+    // Nothing of its own way may depend on sockets being of one node.
+    assert!(both.backends.iter().all(|(_, it)| !it.flags.contains(BackendFlags::LOCAL)));
     strip(&mut both);
     assert_eq!(both, crate::image::MapImage::default());
     let one = image(LIMITS, &ports(Err(String::new())), 7);

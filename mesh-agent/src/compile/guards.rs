@@ -1,7 +1,7 @@
-//! Limits, breakers, outlier detection and timeouts as the programs read them. For TCP only:
-//! datagrams have no end that anybody sees.
+//! Limits, breakers, outlier detection, timeouts and acceleration as the programs read them. For
+//! TCP only: datagrams have no end that anybody sees.
 
-use mesh_api::model::{self, Protocol, ServiceConfig};
+use mesh_api::model::{self, Acceleration, Protocol, ServiceConfig};
 use mesh_common::policy::{OutlierPolicy, Policy, Thresholds};
 use mesh_common::service::ServiceFlags;
 
@@ -9,7 +9,8 @@ use super::timeouts::{self, millis};
 use super::{Kernel, Origin};
 
 /// The policy of a kernel service with so many backends, healthy or not, and the flags that say
-/// which parts of it are to be read. Zero where there are none.
+/// which parts of it are to be read, and whether connections are accelerated. Zero where there are
+/// none.
 pub(super) fn policy(
     origin: &Origin<'_>,
     backends: usize,
@@ -21,8 +22,8 @@ pub(super) fn policy(
         let has_tcp = origin.service.ports.iter().any(|port| port.protocol == Protocol::Tcp);
         if !has_tcp && says_something(config) {
             warnings.push(format!(
-                "{origin}: circuit breakers, outlier detection and timeouts are for TCP, and have \
-                 no effect here"
+                "{origin}: circuit breakers, outlier detection, timeouts and acceleration are for \
+                 TCP, and have no effect here"
             ));
         }
         return Default::default();
@@ -49,6 +50,9 @@ pub(super) fn policy(
     if policy != guards {
         flags.bits |= ServiceFlags::TIMED.bits;
     }
+    if config.acceleration == Acceleration::On {
+        flags.bits |= ServiceFlags::ACCELERATED.bits;
+    }
     (policy, flags)
 }
 
@@ -56,6 +60,7 @@ const fn says_something(config: &ServiceConfig) -> bool {
     config.circuit_breaker.is_some()
         || config.outlier_detection.is_some()
         || config.timeouts.is_some()
+        || matches!(config.acceleration, Acceleration::On)
 }
 
 fn thresholds(from: model::Thresholds) -> Thresholds {

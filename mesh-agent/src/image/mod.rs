@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use mesh_common::addr::IpKey;
-use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::policy::Policy;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
@@ -86,12 +86,14 @@ impl fmt::Display for MapImage {
         }
         for (index, backend) in self.backends.iter() {
             let addr = Address(&backend.addr, backend.port);
+            let place = if backend.flags.contains(BackendFlags::LOCAL) { " LOCAL" } else { "" };
             let flags = match backend.flags {
                 flags if !flags.keeps_old() => " REMOVED",
                 flags if !flags.takes_new() => " DRAINING",
                 _ => "",
             };
-            writeln!(f, "BACKEND {} {addr} SERVICE={}{flags}", index.index, backend.service.index)?;
+            let service = backend.service.index;
+            writeln!(f, "BACKEND {} {addr} SERVICE={service}{place}{flags}", index.index)?;
         }
         Ok(())
     }
@@ -112,6 +114,7 @@ impl fmt::Display for Extras<'_> {
             (ServiceFlags::OTHER_FAMILY, " OTHER-FAMILY"),
             (ServiceFlags::GUARDED, " GUARDED"),
             (ServiceFlags::TIMED, " TIMED"),
+            (ServiceFlags::ACCELERATED, " ACCELERATED"),
         ] {
             if head.flags.contains(flag) {
                 f.write_str(name)?;

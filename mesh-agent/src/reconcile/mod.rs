@@ -10,6 +10,7 @@
 
 mod counts;
 mod demand;
+mod flags;
 mod guarded;
 mod guards;
 mod own;

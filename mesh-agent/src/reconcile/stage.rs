@@ -11,6 +11,7 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::service::{Algorithm, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 
+use super::flags;
 use super::room::LimitError;
 use super::state::{State, Trouble, target};
 use super::update::Update;
@@ -251,21 +252,20 @@ impl State {
         let renamed = self.held.get(&index).is_some_and(|held| held.name.as_ref() != name);
         let mut all = Vec::with_capacity(backends.len());
         for (share, at) in plan.shares.iter().zip(backends) {
+            let flags = flags::serving(&share.member);
             match self.actual.backends.get(at) {
                 None => {
                     let backend = Backend {
                         addr: share.addr,
                         port: share.port,
-                        flags: BackendFlags::default(),
+                        flags,
                         service: index,
                         generation: update.stamp,
                     };
                     update.writes.backends.push((*at, backend));
                 }
-                Some(before) if before.flags != BackendFlags::default() => {
-                    update.writes.more.push((*at, BackendFlags::default()));
-                }
-                Some(_) => {}
+                Some(before) if before.flags == flags => {}
+                Some(_) => update.writes.more.push((*at, flags)),
             }
             update.writes.forget.extend(self.forget_other(*at, &share.member));
             self.leaving.remove(at);
@@ -309,7 +309,7 @@ impl State {
             if !self.is_member(at, member) {
                 update.members.push((at, Arc::clone(member), self.account(at)));
             }
-            BackendFlags::DRAINING
+            flags::draining(member)
         } else {
             self.leaving.entry(at).or_insert(None);
             if !self.gone.contains_key(&at) {
@@ -323,10 +323,10 @@ impl State {
         if flags == before {
             return;
         }
-        if before == BackendFlags::REMOVED {
-            update.writes.more.push((at, flags));
-        } else {
+        if before.keeps_old() {
             update.writes.less.push((at, flags));
+        } else {
+            update.writes.more.push((at, flags));
         }
     }
 

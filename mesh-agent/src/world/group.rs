@@ -101,6 +101,12 @@ impl Member {
     pub const fn is_usable(&self) -> bool {
         self.serving && self.weight > 0
     }
+
+    /// Whether it is this node's own: checked here, and reached without leaving the node.
+    #[must_use]
+    pub const fn is_here(&self) -> bool {
+        matches!(self.level, Level::Node)
+    }
 }
 
 /// A service with what belongs to it; any part may be missing.

@@ -1,6 +1,8 @@
-//! Who gets nothing, or less, because of health, ejections and slow start.
+//! Who gets nothing, or less, because of health, ejections and slow start; and what is for TCP.
 
-use mesh_api::model::{Breaker, CircuitBreaker, Health, OutlierDetection, Thresholds, Timeouts};
+use mesh_api::model::{
+    Acceleration, Breaker, CircuitBreaker, Health, OutlierDetection, Thresholds, Timeouts,
+};
 
 use mesh_common::policy::OutlierPolicy;
 
@@ -224,12 +226,32 @@ fn guards_are_for_tcp() {
     let flags = tcp.head.flags;
     assert!(flags.contains(ServiceFlags::GUARDED) && flags.contains(ServiceFlags::TIMED));
 
-    let mut udp = crate::testing::service("a", &[1], &[80]);
+    let plan = udp_plan(config);
+    assert_eq!((plan.policy, plan.head.flags), Default::default());
+    assert!(plan.warnings[0].contains("are for TCP"), "{:?}", plan.warnings);
+}
+
+/// The plan of a service with a UDP port alone.
+fn udp_plan(config: ServiceConfig) -> Plan {
+    let mut udp = service("a", &[1], &[80]);
     udp.ports[0].protocol = Protocol::Udp;
     let world = world_of([put(udp), put(endpoint("a", "v1", 1, 1)), put(config)]);
     let group = world.find(&name("a")).unwrap();
     let unit = UnitKey { group, port: 80, protocol: Protocol::Udp, family: Family::V4 };
-    let plan = Origin::find(&world, unit).unwrap().plan(&BTreeSet::new(), KERNEL);
-    assert_eq!((plan.policy, plan.head.flags), Default::default());
-    assert!(plan.warnings[0].contains("are for TCP"), "{:?}", plan.warnings);
+    Origin::find(&world, unit).unwrap().plan(&BTreeSet::new(), KERNEL)
+}
+
+#[test]
+fn acceleration_is_for_tcp() {
+    let with = |acceleration| ServiceConfig { acceleration, ..config("a", &[]) };
+    let tcp = |acceleration| plan_of(&with_endpoints(1, with(acceleration)), Family::V4);
+    let (on, off) = (tcp(Acceleration::On), tcp(Acceleration::Off));
+    assert_eq!(on.head.flags, ServiceFlags::ACCELERATED);
+    assert_eq!(off.head.flags, ServiceFlags::default());
+    // It is no policy, and asks for none.
+    assert_eq!((on.policy, &on.warnings), (Guards::default(), &off.warnings));
+    let udp = udp_plan(with(Acceleration::On));
+    assert_eq!(udp.head.flags, ServiceFlags::default());
+    assert!(udp.warnings[0].contains("acceleration are for TCP"), "{:?}", udp.warnings);
+    assert_eq!(udp_plan(with(Acceleration::Off)).warnings, Vec::<String>::new());
 }

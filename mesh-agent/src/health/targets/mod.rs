@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mesh_api::model::{HealthCheck, Name, ObjectName, Port, Protocol, Service};
 use mesh_health::checker::Target;
 
-use crate::world::{Group, GroupId, Level, Member, World};
+use crate::world::{Group, GroupId, Member, World};
 
 /// What is to be told to the checker; `None`: not checked any more.
 pub type Changes = Vec<(ObjectName, Option<Target>)>;
@@ -114,7 +114,7 @@ fn of(group: &Group) -> impl Iterator<Item = (ObjectName, Target)> {
     let check = group.config.as_ref().and_then(|config| config.health_check.as_deref());
     let check = check.map(|check| Arc::new(check.clone()));
     check.into_iter().flat_map(move |check| {
-        let own = group.members().iter().filter(|member| member.level == Level::Node);
+        let own = group.members().iter().filter(|member| member.is_here());
         own.filter_map(move |member| {
             let port = port(&check, group.service.as_deref(), member)?;
             let address = SocketAddr::new(member.address, port);

@@ -1,8 +1,10 @@
-//! The reconciler under test: counters and their owners, limits, restarts; `order` has the theorem
+//! The reconciler under test: counters and their owners, limits, restarts; `local` has which
+//! backends are on this node, `order` the theorem
 //! about the order of writes, `same` that an update gives what a new start would.
 
 mod guarded;
 mod guards;
+mod local;
 mod order;
 mod same;
 mod scale;

@@ -2,6 +2,7 @@
 //! the new state, also when an operation fails, and the maps always get to the world.
 
 use mesh_common::affinity::Affinity;
+use mesh_common::backend::{Backend, BackendFlags};
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
@@ -55,6 +56,16 @@ fn possible(image: &MapImage, key: &FrontendKey, client: &Client) -> BTreeSet<St
     found
 }
 
+/// Whether a backend is where the image has it, on this node or elsewhere.
+fn is_in_place(found: &Backend, image: &MapImage) -> bool {
+    let is_local = |backend: &Backend| backend.flags.contains(BackendFlags::LOCAL);
+    let same = |it: &Backend| {
+        let place = (it.service, it.addr, it.port) == (found.service, found.addr, found.port);
+        place && is_local(it) == is_local(found)
+    };
+    image.backends.iter().any(|(_, backend)| same(backend))
+}
+
 /// What the maps were told, and what they held when an update was complete.
 #[derive(Default)]
 struct History {
@@ -65,7 +76,7 @@ struct History {
 
 /// Maps that write down what they are told.
 pub(super) struct Recording<M> {
-    maps: M,
+    pub(super) maps: M,
     pub(super) ops: Vec<MapOp>,
 }
 
@@ -169,6 +180,11 @@ fn check(old: &MapImage, history: &History, clients: &[(Client, u32)], gaps: &[u
                 &history.ops[start..at],
             );
             assert!(!reader.was_torn());
+            if let Outcome::Backend(found) = outcome {
+                let states = &history.states[first..=last];
+                let knows = |state: &(usize, MapImage)| is_in_place(&found, &state.1);
+                assert!(states.iter().any(knows), "{found:?}: a place that it never had");
+            }
             if let Some((service, policy)) = reader.policy() {
                 let states = &history.states[first..=last];
                 let is_of = |image: &MapImage| image.policies.at(service) == policy;
@@ -187,8 +203,8 @@ fn with_memory(
     image: &MapImage,
 ) -> (Client, u32) {
     let service = image.frontends.get(key);
-    let is_own = |backend: &mesh_common::backend::Backend| Some(&backend.service) == service;
-    let any = |used: Vec<(BackendIndex, &mesh_common::backend::Backend)>| {
+    let is_own = |backend: &Backend| Some(&backend.service) == service;
+    let any = |used: Vec<(BackendIndex, &Backend)>| {
         used.get(*random as usize % used.len().max(1)).map(|(index, backend)| (*index, **backend))
     };
     let own = any(image.backends.iter().filter(|(_, backend)| is_own(backend)).collect());

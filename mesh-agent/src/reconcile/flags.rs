@@ -1,0 +1,21 @@
+//! The flags of a backend: whether it takes connections, and whether its endpoint is on this node.
+
+use mesh_common::backend::BackendFlags;
+
+use crate::world::Member;
+
+/// The flags of a backend that takes new connections.
+pub(super) const fn serving(member: &Member) -> BackendFlags {
+    with_place(BackendFlags { bits: 0 }, member)
+}
+
+/// The flags of a backend that does not, while its endpoint is there. One that has gone is nowhere:
+/// [`BackendFlags::REMOVED`] alone.
+pub(super) const fn draining(member: &Member) -> BackendFlags {
+    with_place(BackendFlags::DRAINING, member)
+}
+
+const fn with_place(flags: BackendFlags, member: &Member) -> BackendFlags {
+    let place = if member.is_here() { BackendFlags::LOCAL.bits } else { 0 };
+    BackendFlags { bits: flags.bits | place }
+}

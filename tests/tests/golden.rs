@@ -14,6 +14,9 @@ use mesh_tests::testbed::Testbed;
 use mesh_tests::ui;
 use mesh_tests::wait::eventually;
 
+/// As the scripts spell it.
+const NODE: &str = "golden";
+
 const LIMITS: Limits = Limits { frontends: 256, services: 128, slots: 2_048, backends: 512 };
 
 #[test]
@@ -23,7 +26,7 @@ fn scripts_hold_on_maps_in_memory() -> anyhow::Result<()> {
         let mut reconciler = Reconciler::open(
             MemoryMaps::new(LIMITS),
             Journal::in_memory(),
-            NodeLocality::default(),
+            NodeLocality { node: Some(NODE.parse()?), ..NodeLocality::default() },
         )?;
         for (stamp, step) in (1..).zip(&mut script.steps) {
             match step {
@@ -77,7 +80,7 @@ fn scripts_hold_on_the_kernel() -> anyhow::Result<()> {
     for script in script::all()? {
         let name = script.name();
         ui::say(format!("script {name}"));
-        let bed = Testbed::start("golden")?;
+        let bed = Testbed::start(NODE)?;
         let mut settled = String::new();
         for (number, step) in (1..).zip(&script.steps) {
             match step {

@@ -53,6 +53,13 @@ impl PairId {
     pub const fn new(cookie: u64, client_seq: u32) -> Self {
         Self { number: cookie << 32 | client_seq as u64 }
     }
+
+    /// Whether it may be a connection of the client's socket with this cookie.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of(self, cookie: u64) -> bool {
+        self.number >> 32 == cookie & 0xffff_ffff
+    }
 }
 
 /// Value of `pairings`: a client that waits for its server to be established.

@@ -8,14 +8,34 @@ use crate::require;
 
 /// From now on every packet that arrives for a TCP port vanishes.
 pub fn drop_port(netns: &NetNs, port: u16) -> anyhow::Result<()> {
+    drop_where(netns, port, "")
+}
+
+/// The same, but a SYN arrives: clients get established, servers do not.
+pub fn drop_all_but_syn(netns: &NetNs, port: u16) -> anyhow::Result<()> {
+    drop_where(netns, port, "tcp flags & syn == 0")
+}
+
+/// Only the last packet of each message vanishes (PSH): all data of one that sends little.
+pub fn drop_data(netns: &NetNs, port: u16) -> anyhow::Result<()> {
+    drop_where(netns, port, "tcp flags & psh == psh")
+}
+
+/// Only acknowledgements without data vanish.
+pub fn drop_bare_acknowledgements(netns: &NetNs, port: u16) -> anyhow::Result<()> {
+    drop_where(netns, port, "tcp flags & (syn | psh | fin | rst) == 0")
+}
+
+/// One rule at a time: in the place of the one before, in one step.
+fn drop_where(netns: &NetNs, port: u16, condition: &str) -> anyhow::Result<()> {
     let rules = format!(
-        "table ip fault {{ chain in {{ type filter hook prerouting priority -300; \
-         tcp dport {port} counter drop; }}; }}\n"
+        "table ip fault {{ chain in {{ type filter hook prerouting priority -300; }}; }}\n\
+         flush chain ip fault in\n\
+         add rule ip fault in tcp dport {port} {condition} counter drop\n"
     );
     nft(netns, &["-f", "-"], &rules)?;
     Ok(())
 }
-
 /// Lets packets through again.
 pub fn open(netns: &NetNs) -> anyhow::Result<()> {
     nft(netns, &["delete", "table", "ip", "fault"], "")?;

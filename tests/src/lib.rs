@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod accel;
 pub mod backend;
 pub mod bench;
 pub mod bins;

@@ -2,7 +2,9 @@
 //! of its own because a socket belongs to the cgroup of the process that creates it.
 
 pub mod client;
+mod cookie;
 mod datagram;
+mod end;
 pub mod flow;
 pub mod hold;
 mod lines;
@@ -39,6 +41,8 @@ pub enum Command {
     Hold(hold::Options),
     /// Answer the connections of `hold`.
     Echo(hold::EchoOptions),
+    /// One end of a connection that obeys lines on standard input.
+    End,
 }
 
 /// Where and how to connect. An address written `[::ffff:a.b.c.d]:port` is reached through an
@@ -113,5 +117,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Pace(options) => pace::run(&options),
         Command::Hold(options) => hold::run(&options),
         Command::Echo(options) => hold::echo(&options),
+        Command::End => end::run(),
     }
 }

@@ -48,6 +48,12 @@ impl NetNs {
         &self.name
     }
 
+    /// Its name as a path.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new(FOLDER).join(&self.name)
+    }
+
     /// The namespace as a descriptor, for `Place`.
     #[must_use]
     pub fn fd(&self) -> Arc<OwnedFd> {

@@ -30,7 +30,7 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Measure: `bench connect`, `established`, `propagation`, `probes`, `scale` (root)
+    /// Measure: `bench connect`, `established`, `propagation`, `probes`, `samenode`, `scale` (root)
     Bench {
         /// What to measure, and how: passed on; `cargo xtask bench -- --help` builds it and lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -45,6 +45,12 @@ pub(crate) enum Task {
     /// Break backends in every way and see what clients notice: the fault table (root)
     Faults {
         /// Passed on; `cargo xtask faults -- --help` builds it and lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Random connections past the network stack, every byte compared (root)
+    AccelTorture {
+        /// Passed on; `cargo xtask accel-torture -- --help` builds it and lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },

@@ -39,6 +39,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench { args } => return release::bench(&workspace, &args),
         Task::Torture { args } => return release::torture(&workspace, &args),
         Task::Faults { args } => return release::faults(&workspace, &args),
+        Task::AccelTorture { args } => return release::accel_torture(&workspace, &args),
         Task::Test => return test::command(&workspace),
         Task::Tidy => tidy::run(&workspace)?,
         Task::Ci => return Ok(ci::command(&workspace)),

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`, `bench`, `torture` and `faults`: build what they run, then become it, so that
-//! Ctrl-C and the exit code are the program's own.
+//! `cargo xtask demo`, `bench`, `torture`, `faults` and `accel-torture`: build what they run, then
+//! become it, so that Ctrl-C and the exit code are the program's own.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -33,6 +33,11 @@ pub(crate) fn torture(workspace: &Workspace, args: &[OsString]) -> Result<ExitCo
 /// `faults ARGS`.
 pub(crate) fn faults(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     launch(workspace, "mesh-faults", args)
+}
+
+/// `accel-torture ARGS`.
+pub(crate) fn accel_torture(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    launch(workspace, "mesh-accel", args)
 }
 
 fn launch(workspace: &Workspace, program: &str, args: &[OsString]) -> Result<ExitCode> {

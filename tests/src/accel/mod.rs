@@ -5,6 +5,7 @@ mod bed;
 mod end;
 mod pairs;
 mod segments;
+pub mod torture;
 
 pub use self::bed::{Bed, Route};
 pub use self::end::End;

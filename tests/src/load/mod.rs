@@ -11,6 +11,7 @@ mod lines;
 pub mod pace;
 pub mod probe;
 pub mod server;
+pub mod stress;
 mod wire;
 
 use std::net::SocketAddr;
@@ -43,6 +44,8 @@ pub enum Command {
     Echo(hold::EchoOptions),
     /// One end of a connection that obeys lines on standard input.
     End,
+    /// Random connections with both ends here, every byte compared.
+    Stress(stress::Options),
 }
 
 /// Where and how to connect. An address written `[::ffff:a.b.c.d]:port` is reached through an
@@ -118,5 +121,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Hold(options) => hold::run(&options),
         Command::Echo(options) => hold::echo(&options),
         Command::End => end::run(),
+        Command::Stress(options) => stress::run(&options),
     }
 }

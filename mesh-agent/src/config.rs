@@ -96,6 +96,10 @@ pub struct RunArgs {
     /// Seconds between two trials of every hook; 0: only after attaching, and while one fails
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub canary_interval: u64,
+    /// Whether services that ask for same-node acceleration get it, where this kernel passes the
+    /// self-test
+    #[arg(long, env = "MESH_ACCELERATION", value_enum, default_value_t = Switch::On, value_name = "on|off")]
+    pub acceleration: Switch,
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub log_format: LogFormat,
@@ -163,6 +167,15 @@ impl EnrolArgs {
             exclude_namespaces: self.exclude_netns.clone(),
         }
     }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// How to log.

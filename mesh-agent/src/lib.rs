@@ -5,10 +5,12 @@
 //! `events` and `telemetry`. `bpf` loads, attaches and removes the programs, `canary` proves
 //! that they run, `keeper` sees to it that they stay; `worker` is the thread that owns the maps;
 //! `app` wires it all. Beside it, `enrol` decides which processes are in the mesh, `workload`
-//! tells who they are, and `health` checks the endpoints of this node.
+//! tells who they are, `health` checks the endpoints of this node, and `accel` tries what this
+//! kernel can do of same-node acceleration.
 
 #![deny(unsafe_code)]
 
+pub mod accel;
 pub mod app;
 pub mod bpf;
 pub mod canary;

@@ -1,5 +1,6 @@
 //! Programs and links: the object, loading it, attaching, pinning, replacing and removing.
 
+pub mod accel;
 pub mod attach;
 pub mod check;
 pub mod direct;

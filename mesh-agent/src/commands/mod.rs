@@ -8,11 +8,14 @@ use anyhow::{Context as _, Result, bail};
 
 use mesh_api::convert::milliseconds;
 
+use crate::accel::{self, case::Verdict};
 use crate::app::{Checked, check};
 use crate::bpf::uninstall::uninstall;
 use crate::canary::verdict::Fires;
 use crate::canary::{self, Family};
-use crate::config::{CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, UninstallArgs};
+use crate::config::{
+    CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, Switch, UninstallArgs,
+};
 use crate::guard::dump;
 use crate::http::{ProgramStatus, Status};
 use crate::maps::MapStore as _;
@@ -29,6 +32,11 @@ pub fn run_check(args: &RunArgs) -> Result<()> {
     writeln!(out, "cgroup:     {}", cgroup.display())?;
     writeln!(out, "pin path:   {}", args.pin_path.display())?;
     writeln!(out, "object:     {} bytes", object.len())?;
+    let accel = accel::prepare(&object, args.acceleration == Switch::On);
+    writeln!(out, "acceleration: {}", accel.judgement)?;
+    for Verdict { case, outcome } in &accel.verdicts {
+        writeln!(out, "  {case:<33} {outcome}")?;
+    }
     writeln!(out, "this machine can run the agent")?;
     Ok(())
 }

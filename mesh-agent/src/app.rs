@@ -17,10 +17,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::accel;
 use crate::bpf::direct::Direct;
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{self, Listeners, Trial};
-use crate::config::RunArgs;
+use crate::config::{RunArgs, Switch};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
 use crate::events::ring;
@@ -57,7 +58,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.http))?;
 
     let _only_one = only_one(&args.pin_path)?;
-    let mut loaded = load_programs(&object, &args)?;
+    let acceleration = Arc::new(accel::prepare(&object, args.acceleration == Switch::On));
+    let mut loaded = load_programs(&object, &args, acceleration.layout)?;
     let mut reconciler = take_over(&mut loaded, &cgroup, &args, &node)?;
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
@@ -114,6 +116,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         worker: worker.clone(),
         health: checks.source(),
         guards: guards.clone(),
+        acceleration,
         trust: trust_watch,
         line: line_watch,
         served: held.commit > 0,

@@ -1,6 +1,7 @@
 //! What the agent tells about itself over HTTP: health, metrics, status.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -10,6 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::accel::Prepared;
 use crate::bpf::effective::{Foreign, HookStatus, survey};
 use crate::canary::verdict::Fires;
 use crate::guard::follower::Guards;
@@ -34,6 +36,8 @@ pub struct Context {
     pub health: health::metrics::Source,
     /// Who watches breakers and ejections.
     pub guards: Guards,
+    /// What this kernel can do of same-node acceleration.
+    pub acceleration: Arc<Prepared>,
     /// What the keeper knows about the programs.
     pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
@@ -174,7 +178,8 @@ async fn metrics(State(context): State<Context>) -> Response {
         Err(error) => return failure(&error),
     };
     let programs = programs(&context);
-    match telemetry::render(&stats, &health, &guards, &line, &programs, &foreign) {
+    let accel = &context.acceleration;
+    match telemetry::render(&stats, &health, &guards, accel, &line, &programs, &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mesh_api::resource::HEALTH;
+use mesh_common::accel::SocketLayout;
 use mesh_xds::client::DeltaClient;
 use tonic::transport::Endpoint;
 
@@ -71,8 +72,12 @@ pub(crate) fn enrolment(
 }
 
 /// Loads the programs with the maps that they and the flags ask for.
-pub(crate) fn load_programs(object: &[u8], args: &RunArgs) -> Result<load::Loaded> {
-    let settings = load::Settings { access_log: args.access_log, acceleration: None };
+pub(crate) fn load_programs(
+    object: &[u8],
+    args: &RunArgs,
+    acceleration: Option<SocketLayout>,
+) -> Result<load::Loaded> {
+    let settings = load::Settings { access_log: args.access_log, acceleration };
     let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), settings)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");

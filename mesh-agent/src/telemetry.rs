@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::accel::{self, Prepared};
 use crate::bpf::effective::Foreign;
 use crate::guard::{metrics, stats};
 use crate::health;
@@ -69,6 +70,7 @@ pub fn render(
     stats: &Stats,
     checks: &health::metrics::Figures,
     guards: &stats::Stats,
+    acceleration: &Prepared,
     line: &Line,
     programs: &[ProgramStatus],
     foreign: &[Foreign],
@@ -78,6 +80,7 @@ pub fn render(
     agent(&mut registry, stats, line);
     health::metrics::register(&mut registry, checks);
     metrics::register(&mut registry, guards);
+    accel::metrics::register(&mut registry, acceleration);
     hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use mesh_tests::meshctl::{Said, run_command};
 use mesh_tests::netns::NetNs;
 use mesh_tests::node::Node;
-use mesh_tests::testbed::namespace;
+use mesh_tests::testbed::{Testbed, namespace};
 
 /// What concerns every program. These pass from Linux 6.13 on, where it is known how much a socket
 /// has not read.
@@ -92,5 +92,22 @@ fn switched_off_nothing_is_tried() -> anyhow::Result<()> {
     let (judgement, cases) = report(&node)?;
     assert_eq!(judgement, "off (--acceleration off)");
     assert_eq!(cases, BTreeMap::new());
+    Ok(())
+}
+
+#[test]
+fn the_agent_says_so_in_its_metrics() -> anyhow::Result<()> {
+    let bed = Testbed::start("accmet")?;
+    let metrics = bed.node.metrics()?;
+    let values = |name: &str, label: &str| -> BTreeMap<String, bool> {
+        let samples = metrics.samples().iter().filter(|sample| sample.name == name);
+        samples.map(|sample| (sample.labels[label].clone(), sample.value > 0.5)).collect()
+    };
+    let states = values("mesh_agent_acceleration", "state");
+    let expected = [("usable", true), ("unusable", false), ("off", false)];
+    assert_eq!(states, expected.map(|(state, is)| (state.to_owned(), is)).into());
+    let cases = values("mesh_agent_acceleration_selftest", "case");
+    assert_eq!(cases.len(), NEEDED.len() + LIMITS.len(), "{cases:?}");
+    assert!(NEEDED.iter().all(|case| cases.get(*case) == Some(&true)), "{cases:?}");
     Ok(())
 }

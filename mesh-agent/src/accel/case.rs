@@ -27,7 +27,7 @@ pub enum Case {
     Bounded,
     /// Switched off in mid-stream: every byte arrives in order, by TCP from then on.
     SwitchOff,
-    /// A thread that blocks in `recv()` after its `shutdown(SHUT_WR)` gets the answer.
+    /// A thread that blocks in `recv()` around a `shutdown(SHUT_WR)` gets the answer.
     BlockingReaderAfterHalfClose,
     /// A reader is not woken before as many bytes are there as `SO_RCVLOWAT` says.
     Rcvlowat,

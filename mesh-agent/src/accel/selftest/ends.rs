@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::net::Shutdown;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::socket::{Link, beside, compare, receive, receive_end, send};
@@ -60,16 +61,19 @@ pub(super) fn abrupt_close(rig: &mut Rig, deadline: Deadline) -> Result<(), Prob
     })
 }
 
-/// A thread sends, half-closes, and blocks in `recv()` for the answer. The acknowledgement of its
-/// end wakes it without data.
+/// A thread blocks in `recv()` for the answer, and the connection is half-closed: that, and the
+/// acknowledgement of it, wake the thread without data. A program with one thread meets only the
+/// acknowledgement, some milliseconds later, and only if it is asleep by then; here it always is.
 pub(super) fn blocking_reader(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     (0..3).try_for_each(|_| blocked_once(rig, deadline))
 }
 
 fn blocked_once(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     const REQUEST: usize = 1_000;
-    /// Longer than the kernel keeps the acknowledgement back (`TCP_DELACK_MIN`, 40 ms).
+    /// Longer than the kernel keeps an acknowledgement back (`TCP_DELACK_MIN`, 40 ms).
     const PAUSE: Duration = Duration::from_millis(60);
+    /// Until a thread that is about to call `recv()` sleeps there.
+    const SOON: Duration = Duration::from_millis(5);
     /// For the socket itself: nothing keeps this thread for ever.
     const PATIENCE: Duration = Duration::from_secs(1);
     let link = Link::open(rig, deadline)?;
@@ -77,15 +81,15 @@ fn blocked_once(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     link.client.set_read_timeout(Some(PATIENCE)).needed("SO_RCVTIMEO")?;
     send(&link.client, 0, REQUEST, deadline)?;
     link.redirected(rig, REQUEST as u64)?;
-    link.client.shutdown(Shutdown::Write).seen("shutdown")?;
-    let (ended, end) = channel();
+    let (tell, told) = channel();
     let reader = || {
+        // Who waits for it may be gone.
+        tell.send(()).unwrap_or_default();
         let start = Instant::now();
         let mut answer = [0; 256];
         let read = (&link.client).read(&mut answer);
         let after = start.elapsed();
-        // Who waits for it may be gone.
-        ended.send(()).unwrap_or_default();
+        tell.send(()).unwrap_or_default();
         match read {
             Ok(0) => Err(Problem::Saw("recv: the end, instead of the answer".to_owned())),
             Ok(count) => compare(answer.get(..count).unwrap_or_default(), 0),
@@ -96,9 +100,12 @@ fn blocked_once(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
         }
     };
     beside(reader, || {
+        told.recv_timeout(deadline.left()).needed("start a thread")?;
+        thread::sleep(SOON);
+        link.client.shutdown(Shutdown::Write).seen("shutdown")?;
         receive(&link.server, 0, REQUEST, deadline)?;
         receive_end(&link.server, deadline)?;
-        match end.recv_timeout(PAUSE) {
+        match told.recv_timeout(PAUSE) {
             // It has not waited: it says what it saw.
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
             Err(RecvTimeoutError::Timeout) => send(&link.server, 0, 100, deadline),

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
+use anyhow::ensure;
 use mesh_tests::meshctl::{Said, run_command};
 use mesh_tests::netns::NetNs;
 use mesh_tests::node::Node;
@@ -52,7 +53,11 @@ fn without_root_the_agent_says_so() -> anyhow::Result<()> {
     // A copy that everybody may execute, wherever the build folder is.
     let scratch = Scratch::create("noroot-bin")?;
     let copy = scratch.path().join("mesh-agent");
-    fs::copy(bins::workspace("mesh-agent")?, &copy)?;
+    // By another process: a file that is open for writing here is so in every child that another
+    // test starts meanwhile, and cannot be executed (ETXTBSY).
+    let mut cp = Command::new("cp");
+    cp.arg(bins::workspace("mesh-agent")?).arg(&copy);
+    ensure!(run_command(cp, &Place::default())?.code == Some(0), "cp failed");
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     let given = node.command("run")?;

@@ -12,6 +12,7 @@ mod peers;
 mod probes;
 mod propagation;
 mod rounds;
+mod samenode;
 mod scale;
 mod world;
 mod yardstick;
@@ -65,6 +66,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Exchanges of two programs of one node: TCP, the mesh, the mesh with acceleration, and a Unix
+    /// socket.
+    Samenode {
+        #[command(flatten)]
+        size: samenode::Size,
+        #[command(flatten)]
+        output: Output,
+    },
     /// An agent against 10,000 services: time until everything is live, time of one change,
     /// memory.
     Scale {
@@ -107,6 +116,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Established { size, output } => output.close(established::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
         Command::Probes { size, output } => output.close(probes::run(&size)?),
+        Command::Samenode { size, output } => output.close(samenode::run(&size)?),
         Command::Scale { size, output } => output.write(&scale::run(&size)?),
     }
 }

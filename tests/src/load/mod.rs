@@ -12,6 +12,7 @@ pub mod pace;
 pub mod probe;
 pub mod server;
 pub mod stress;
+pub mod swarm;
 mod wire;
 
 use std::net::SocketAddr;
@@ -46,6 +47,10 @@ pub enum Command {
     End,
     /// Random connections with both ends here, every byte compared.
     Stress(stress::Options),
+    /// Event-driven exchanges on some connections: read a count, make so many, print the time.
+    Swarm(swarm::Options),
+    /// Answer the connections of `swarm`.
+    Reply(swarm::ReplyOptions),
 }
 
 /// Where and how to connect. An address written `[::ffff:a.b.c.d]:port` is reached through an
@@ -122,5 +127,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Echo(options) => hold::echo(&options),
         Command::End => end::run(),
         Command::Stress(options) => stress::run(&options),
+        Command::Swarm(options) => swarm::client::run(&options),
+        Command::Reply(options) => swarm::server::run(&options),
     }
 }

@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 use aya::maps::{Array, HashMap, PerCpuArray, SockHash};
 use aya::programs::{CgroupAttachMode, Program};
 use aya::{Ebpf, EbpfLoader};
+use mesh_agent::accel;
 use mesh_agent::bpf::object;
-use mesh_common::accel::{SocketKey, SocketLayout};
+use mesh_common::accel::SocketKey;
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::counter::BackendCounters;
@@ -152,7 +153,9 @@ impl Bed {
 }
 
 fn load() -> anyhow::Result<Ebpf> {
-    let layout = layout();
+    let object = object::object(None)?;
+    let prepared = accel::prepare(&object, true);
+    let layout = prepared.layout.with_context(|| prepared.judgement.to_string())?;
     let mut loader = EbpfLoader::new();
     for map in [
         names::FRONTENDS,
@@ -170,13 +173,7 @@ fn load() -> anyhow::Result<Ebpf> {
         loader.map_max_entries(map, MOST);
     }
     loader.override_global(names::SOCKET_LAYOUT, &layout, true);
-    let object = object::object(None)?;
     loader.load(&object).context("loading the mesh's programs")
-}
-
-/// `struct tcp_sock` of 6.18.44.
-const fn layout() -> SocketLayout {
-    SocketLayout { waiting_at: 192, flags_at: 96, zero_copy: 1 << 18, ulp_at: 1224, pad: 0 }
 }
 
 fn attach(program: &mut Program, cgroup: &File) -> anyhow::Result<()> {

@@ -130,7 +130,7 @@ pub struct Pair {
     pub sent_path: Path,
     /// Which way it goes from server to client.
     pub received_path: Path,
-    /// Not 0: nothing is redirected any more. Written by the agent.
+    /// Not 0: nothing is redirected any more. For whoever has to stop a single connection.
     pub stop: u32,
     /// From client to server.
     pub sent: Direction,
@@ -144,23 +144,29 @@ pub struct Pair {
 pub struct Direction {
     /// Bytes that were redirected. TCP does not know them.
     pub bytes: u64,
-    /// Messages that were redirected.
-    pub messages: u64,
     /// Redirected bytes that the reader had taken when it sent something itself the last time.
     pub taken: u64,
+    /// Messages that were redirected, around the end of the number.
+    pub messages: u32,
+    /// How many there were when the reader had taken all of them the last time.
+    pub messages_taken: u32,
 }
 
 /// Redirected bytes that may wait for their reader: the kernel holds back nobody who redirects, not
 /// even at the reader's buffer size. What the reader has taken is known when it sends something
 /// itself. What is beyond the window goes by TCP, which holds back.
 pub const WINDOW: u64 = 1 << 20;
+/// Redirected messages that may wait: the kernel keeps about 1 KiB for each, which no limit of memory
+/// counts.
+pub const MESSAGES: u32 = 1_024;
 
 impl Direction {
-    /// Whether so many bytes more may wait for the reader.
+    /// Whether a message of so many bytes more may wait for the reader.
     #[must_use]
     #[inline(always)]
     pub const fn has_room(self, bytes: u64) -> bool {
-        self.bytes.wrapping_sub(self.taken) + bytes <= WINDOW
+        self.messages.wrapping_sub(self.messages_taken) < MESSAGES
+            && self.bytes.wrapping_sub(self.taken) + bytes <= WINDOW
     }
 }
 

@@ -139,7 +139,9 @@ layout!(PairKey, size 56, align 8, {
 layout!(Pairing, size 16, align 8, { id: 0 + 8, place: 8 + 4, pad: 12 + 4 });
 layout!(SocketKey, size 16, align 8, { id: 0 + 8, end: 8 + 4, pad: 12 + 4 });
 layout!(Accelerated, size 16, align 8, { id: 0 + 8, place: 8 + 4, end: 12 + 4 });
-layout!(Direction, size 24, align 8, { bytes: 0 + 8, messages: 8 + 8, taken: 16 + 8 });
+layout!(Direction, size 24, align 8, {
+    bytes: 0 + 8, taken: 8 + 8, messages: 16 + 4, messages_taken: 20 + 4,
+});
 layout!(Pair, size 64, align 8, {
     id: 0 + 8, sent_path: 8 + 2, received_path: 10 + 2, stop: 12 + 4, sent: 16 + 24,
     received: 40 + 24,

@@ -3,19 +3,31 @@
 
 use mesh_common::accel::{Accelerated, End, Pair, PairId, PairKey, Pairing, Path, SocketKey};
 use mesh_common::addr::IpKey;
-use mesh_common::conn::{ConnFlags, ConnRecord};
+use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::reason::Reason;
+use mesh_common::service::ServiceFlags;
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, Message, Owner, SockOps};
 use crate::{maps, records, telemetry};
 
-/// `EBUSY` and `EINVAL`: the socket is another program's.
-const TAKEN: [i32; 2] = [-16, -22];
+/// `EBUSY`, `EINVAL` and `EOPNOTSUPP`: the socket is another program's, or of another protocol.
+const TAKEN: [i32; 3] = [-16, -22, -95];
 
 #[inline(always)]
 fn is_on() -> bool {
     telemetry::flags().contains(TunableFlags::ACCELERATION)
+}
+
+/// A socket connects. What it kept of an earlier connection goes, unread data with it: the kernel
+/// empties a disconnected socket's queue of TCP, but not this one.
+#[inline(always)]
+pub(crate) fn again(ctx: &SockOps) {
+    let owner = ctx.owner();
+    if let Some(own) = owner.accelerated(false) {
+        ctx::strike(SocketKey { id: own.id, end: own.end, pad: 0 });
+        owner.forget_accelerated();
+    }
 }
 
 /// The client's end of a connection is established: it waits for the server's. The server's comes
@@ -24,7 +36,9 @@ fn is_on() -> bool {
 pub(crate) fn client(ctx: &SockOps) {
     let (owner, cookie) = (ctx.owner(), ctx.cookie());
     let Some((record, place)) = records::find_place(cookie) else { return };
-    if !record.flags.contains(ConnFlags::ACCELERATED) || !is_on() {
+    // A record can be left over from a `connect()` that failed before its SYN.
+    let asked = record.stage == Stage::OPEN && record.flags.contains(ConnFlags::ACCELERATED);
+    if !asked || !is_on() {
         return;
     }
     let Some(pair) = ctx::shared(maps::pairs.get_ptr_mut(place)) else { return };
@@ -75,7 +89,7 @@ fn enlist(ctx: &SockOps, key: SocketKey) -> bool {
     match ctx.enlist(key) {
         Ok(()) => true,
         Err(errno) => {
-            let taken = errno == TAKEN[0] || errno == TAKEN[1];
+            let taken = errno == TAKEN[0] || errno == TAKEN[1] || errno == TAKEN[2];
             telemetry::count(if taken { Reason::SOCKET_TAKEN } else { Reason::SOCKETS_FULL });
             false
         }
@@ -108,9 +122,16 @@ fn pair_key(
 #[inline(always)]
 pub(crate) fn message(message: &Message<'_>) {
     let Some((own, pair)) = end(message.owner()) else { return };
-    let inside = message.owner().inside();
-    let taken = inside.as_ref().is_none_or(|inside| inside.taken);
-    let on = is_on() && ctx::load(&pair.stop) == 0 && !taken;
+    // Numbers for the unknown as well: the verifier refuses what is not always set.
+    let (taken, waiting) = match message.owner().inside() {
+        Some(inside) => (inside.taken, inside.waiting),
+        None => (true, u32::MAX),
+    };
+    let on = is_on()
+        && ctx::load(&pair.stop) == 0
+        && !taken
+        && message.owner().sends()
+        && is_wanted(own.place);
     let Pair { sent, received, sent_path, received_path, .. } = pair;
     let (outward, inward) =
         if own.end == End::CLIENT { (sent, received) } else { (received, sent) };
@@ -120,11 +141,13 @@ pub(crate) fn message(message: &Message<'_>) {
         (received_path, sent_path)
     };
     // Who sends has its own socket at hand, and so knows what it has not read.
-    if ctx::load(back) == Path::REDIRECTED
-        && let Some(inside) = inside
-    {
-        let read = ctx::load(&inward.bytes).wrapping_sub(inside.waiting.into());
+    if ctx::load(back) == Path::REDIRECTED && waiting != u32::MAX {
+        let read = ctx::load(&inward.bytes).wrapping_sub(waiting.into());
         ctx::store(&mut inward.taken, read);
+        if waiting == 0 {
+            let all = ctx::load(&inward.messages);
+            ctx::store(&mut inward.messages_taken, all);
+        }
     }
     let to = SocketKey { id: own.id, end: own.end.other(), pad: 0 };
     let (before, size) = (ctx::load(path), u64::from(message.size()));
@@ -139,8 +162,18 @@ pub(crate) fn message(message: &Message<'_>) {
     }
     if redirected {
         ctx::add(&mut outward.bytes, size);
-        ctx::add(&mut outward.messages, 1);
+        let messages = ctx::load(&outward.messages).wrapping_add(1);
+        ctx::store(&mut outward.messages, messages);
     }
+}
+
+/// Whether the service of the connection at this place still asks for acceleration.
+#[inline(always)]
+fn is_wanted(place: u32) -> bool {
+    let Some(record) = ctx::shared(maps::conns.get_ptr_mut(place)) else { return false };
+    let service = ctx::load(&record.service);
+    ctx::shared(maps::services.get_ptr_mut(service.index))
+        .is_some_and(|head| ctx::load(&head.flags).contains(ServiceFlags::ACCELERATED))
 }
 
 /// The end of an accelerated connection, unless its client's is over.

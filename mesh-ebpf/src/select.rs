@@ -151,7 +151,10 @@ pub(crate) fn select<const V6: bool, const GUARD: bool>(
         Err(reason) => return Err((reason, head)),
     };
     match ctx::backend(index) {
-        Some(backend) => Ok(Chosen { index, backend, flags: chosen.flags.and(flags), ..chosen }),
+        Some(backend) => {
+            let chosen = Chosen::new(index, backend, &head);
+            Ok(Chosen { flags: chosen.flags.and(flags), ..chosen })
+        }
         None => Err((Reason::DANGLING, head)),
     }
 }

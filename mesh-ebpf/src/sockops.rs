@@ -53,6 +53,7 @@ fn first_timeout(ctx: &SockOps) {
 
 #[inline(always)]
 fn connecting(ctx: &SockOps) {
+    accel::again(ctx);
     let Some(record) = records::find(ctx.owner(), ctx.cookie()) else { return };
     let (addr, port) = ctx.remote();
     if record.stage == Stage::CHOSEN && record.describes(&addr, port) {

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
@@ -129,4 +130,14 @@ pub(crate) fn catch_signals(poke: OwnedFd) -> nix::Result<()> {
         unsafe { sigaction(signal, &action) }?;
     }
     Ok(())
+}
+
+/// Ends a TCP connection and keeps its socket (`connect(2)`, `AF_UNSPEC`).
+pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> nix::Result<()> {
+    let family = libc::c_ushort::try_from(libc::AF_UNSPEC).unwrap_or_default();
+    let nowhere = libc::sockaddr { sa_family: family, sa_data: [0; 14] };
+    let length = libc::socklen_t::try_from(size_of_val(&nowhere)).unwrap_or_default();
+    // SAFETY: an address that lives through the call, and its length.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) };
+    Errno::result(result).map(drop)
 }

@@ -46,7 +46,8 @@ fn pings() -> Flows {
 
 /// Messages that were redirected since the pairs were like this.
 fn redirected(bed: &Testbed) -> anyhow::Result<u64> {
-    Ok(pairs(&bed.node)?.iter().map(|pair| pair.sent.messages + pair.received.messages).sum())
+    let messages = |pair: &Pair| u64::from(pair.sent.messages) + u64::from(pair.received.messages);
+    Ok(pairs(&bed.node)?.iter().map(messages).sum())
 }
 
 /// Waits until a hundred more messages have gone the short way.
@@ -136,12 +137,7 @@ fn restarts_and_crashes_of_the_agent_lose_nothing() -> anyhow::Result<()> {
 fn uninstalling_leaves_what_waits_in_sockets_and_what_is_open() -> anyhow::Result<()> {
     let bed = Testbed::start(NAME)?;
     apply(&bed, "  acceleration: \"On\"\n")?;
-    let (mut server, mut client) = (End::start(&bed.node.place())?, End::start(&bed.node.place())?);
-    server.listen(SocketAddrV4::new(backend(0), PORT))?;
-    client.connect(VIP)?;
-    server.accept()?;
-    client.send("question")?;
-    assert_eq!(server.receive(8)?, "question");
+    let (mut server, mut client) = connected(&bed)?;
     let answer = "answer".repeat(100);
     server.send(&answer)?;
     client.send("another")?;
@@ -157,6 +153,64 @@ fn uninstalling_leaves_what_waits_in_sockets_and_what_is_open() -> anyhow::Resul
     assert_eq!(server.receive(12)?, "anotherlater");
     client.shutdown()?;
     assert_eq!(server.receive(1)?, "", "the end of the stream");
+    Ok(())
+}
+
+/// A server and a client in the node's cgroup, connected by way of the service.
+fn connected(bed: &Testbed) -> anyhow::Result<(End, End)> {
+    let (mut server, mut client) = (End::start(&bed.node.place())?, End::start(&bed.node.place())?);
+    server.listen(SocketAddrV4::new(backend(0), PORT))?;
+    client.connect(VIP)?;
+    server.accept()?;
+    client.send("question")?;
+    assert_eq!(server.receive(8)?, "question");
+    Ok((server, client))
+}
+
+#[test]
+fn a_socket_that_connects_again_has_nothing_of_its_earlier_connection() -> anyhow::Result<()> {
+    let bed = Testbed::start(NAME)?;
+    apply(&bed, "  acceleration: \"On\"\n")?;
+    let (mut earlier, mut client) = connected(&bed)?;
+    earlier.send("never read")?;
+    assert_eq!(redirected(&bed)?, 2);
+    client.reconnect(VIP)?;
+    earlier.accept()?;
+    earlier.send("new")?;
+    assert_eq!(client.receive(3)?, "new");
+    client.send("to the new one")?;
+    assert_eq!(earlier.receive(14)?, "to the new one");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_sent_after_the_end_of_the_stream() -> anyhow::Result<()> {
+    let bed = Testbed::start(NAME)?;
+    apply(&bed, "  acceleration: \"On\"\n")?;
+    let (mut server, mut client) = connected(&bed)?;
+    client.shutdown()?;
+    let refused = client.send("late").map_err(|error| error.to_string());
+    assert!(refused.as_ref().is_err_and(|text| text.contains("Broken pipe")), "{refused:?}");
+    assert_eq!(server.receive(1)?, "", "the end of the stream");
+    server.send("answer")?;
+    assert_eq!(client.receive(6)?, "answer");
+    Ok(())
+}
+
+#[test]
+fn a_service_that_no_longer_asks_is_obeyed_by_open_connections() -> anyhow::Result<()> {
+    let bed = Testbed::start(NAME)?;
+    apply(&bed, "  acceleration: \"On\"\n")?;
+    let (mut server, mut client) = connected(&bed)?;
+    assert_eq!(redirected(&bed)?, 1);
+    apply(&bed, "  acceleration: \"Off\"\n")?;
+    for _ in 0..3 {
+        client.send("question")?;
+        assert_eq!(server.receive(8)?, "question");
+        server.send("answer")?;
+        assert_eq!(client.receive(6)?, "answer");
+    }
+    assert_eq!(redirected(&bed)?, 1);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use aya::programs::{ProgramError, SkMsg};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use mesh_common::accel::{Accelerated, End, Pair, PairId, SocketKey, SocketLayout};
 use mesh_common::names;
+use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::tunables::{TunableFlags, Tunables};
 
 /// Why the self-test cannot go on.
@@ -73,6 +74,12 @@ impl Rig {
         program.load().map_err(failed)?;
         // Before the first socket: each takes the program over when it comes.
         program.attach(&sockets).map_err(failed)?;
+        let map = ebpf.map_mut(names::SERVICES).ok_or(RigError::Missing("map services"))?;
+        let mut services: Array<_, ServiceHead> =
+            Array::try_from(map).map_err(of(names::SERVICES))?;
+        // Of all connections here, whose records nobody has written.
+        let head = ServiceHead { flags: ServiceFlags::ACCELERATED, ..ServiceHead::default() };
+        services.set(ServiceIndex::NONE.index, head, 0).map_err(of(names::SERVICES))?;
         Ok(Self { ebpf, places: 0 })
     }
 

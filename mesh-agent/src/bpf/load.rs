@@ -304,17 +304,28 @@ fn verify(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, Option<u32>)>, LoadError
     Ok(verified)
 }
 
-/// Has what is accelerated go on by TCP, and accelerates nothing more; nothing where no maps are
-/// pinned.
-pub(super) fn end_acceleration(pin_path: &Path) -> io::Result<()> {
-    let path = map_path(pin_path, names::TUNABLES);
-    if !path.exists() {
-        return Ok(());
+/// The switch of acceleration, also when nothing is pinned any more.
+pub(super) struct Switch {
+    tunables: Option<Array<MapData, Tunables>>,
+}
+
+impl Switch {
+    /// Of the maps below a path; of none where there are none.
+    pub(super) fn open(pin_path: &Path) -> io::Result<Self> {
+        let path = map_path(pin_path, names::TUNABLES);
+        if !path.exists() {
+            return Ok(Self { tunables: None });
+        }
+        let data = MapData::from_pin(&path).map_err(io::Error::other)?;
+        let tunables = Array::try_from(Map::Array(data)).map_err(io::Error::other)?;
+        Ok(Self { tunables: Some(tunables) })
     }
-    let other = |error: aya::maps::MapError| io::Error::other(error);
-    let data = MapData::from_pin(&path).map_err(other)?;
-    let mut array: Array<_, Tunables> = Array::try_from(Map::Array(data)).map_err(other)?;
-    let mut tunables = array.get(&0, 0).map_err(other)?;
-    tunables.flags.bits &= !TunableFlags::ACCELERATION.bits;
-    array.set(0, tunables, 0).map_err(other)
+
+    /// Has what is accelerated go on by TCP, and accelerates nothing more.
+    pub(super) fn off(&mut self) -> io::Result<()> {
+        let Some(array) = &mut self.tunables else { return Ok(()) };
+        let mut tunables = array.get(&0, 0).map_err(io::Error::other)?;
+        tunables.flags.bits &= !TunableFlags::ACCELERATION.bits;
+        array.set(0, tunables, 0).map_err(io::Error::other)
+    }
 }

@@ -26,7 +26,8 @@ pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
     tombstone::mark(pin_path)
         .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
     let sockets = |source| UninstallError { path: pin_path.to_owned(), source };
-    load::end_acceleration(pin_path).map_err(sockets)?;
+    let mut acceleration = load::Switch::open(pin_path).map_err(sockets)?;
+    acceleration.off().map_err(sockets)?;
     let mut removed = Vec::new();
     let links = pin_path.join(names::LINKS_DIR);
     for name in names::PROGRAMS.iter().rev() {
@@ -42,6 +43,8 @@ pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
     for directory in [links].into_iter().chain(directories) {
         remove(directory, |path| fs::remove_dir(path), &mut removed)?;
     }
+    // Again: an agent that was running may have written what it had read before.
+    acceleration.off().map_err(sockets)?;
     tombstone::clear(pin_path)
         .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
     remove(pin_path.to_owned(), |path| fs::remove_dir(path), &mut removed)?;

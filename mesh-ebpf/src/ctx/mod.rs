@@ -18,9 +18,10 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
-    bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
+    bpf_ktime_get_ns, bpf_map_delete_elem, bpf_set_retval, bpf_sk_storage_delete,
+    bpf_sk_storage_get, bpf_skc_to_tcp_sock,
 };
-use mesh_common::accel::{Accelerated, SocketLayout};
+use mesh_common::accel::{Accelerated, SocketKey, SocketLayout};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::conn::{ConnFlags, ConnRecord};
@@ -84,6 +85,28 @@ impl Owner {
         unsafe { self.storage(map, create).cast::<Accelerated>().as_mut() }
     }
 
+    /// Forgets it.
+    #[inline(always)]
+    pub(crate) fn forget_accelerated(self) {
+        if self.raw.is_null() {
+            return;
+        }
+        let map = (&raw const maps::accelerated).cast_mut().cast();
+        // SAFETY: as in `accelerated`. It fails where there is none.
+        unsafe { bpf_sk_storage_delete(map, self.raw.cast()) };
+    }
+
+    /// Whether the socket may send: after `shutdown(SHUT_WR)`, and when the connection is over, only
+    /// TCP gives the right error.
+    #[inline(always)]
+    pub(crate) fn sends(self) -> bool {
+        const ESTABLISHED: u32 = 1;
+        const CLOSE_WAIT: u32 = 8;
+        // SAFETY: the pointer is that of a context.
+        let state = unsafe { ptr::read_volatile(&raw const (*self.raw).state) };
+        state == ESTABLISHED || state == CLOSE_WAIT
+    }
+
     /// What the kernel knows of a TCP socket. Minimum kernel: 6.13, where data that was redirected
     /// to the socket is among what waits in it.
     #[inline(always)]
@@ -124,6 +147,15 @@ impl Owner {
         // SAFETY: `raw` comes from a context of this run; the storage lives as long as it.
         unsafe { bpf_sk_storage_get(map, self.raw.cast(), ptr::null_mut(), flags) }
     }
+}
+
+/// Takes a socket out of the map of those that messages are sent to: from then on it is a TCP socket
+/// like any other. Not in programs for messages.
+#[inline(always)]
+pub(crate) fn strike(key: SocketKey) {
+    let map = (&raw const maps::sockets).cast_mut().cast();
+    // SAFETY: the map and the key are there for the call. It fails where the key is gone.
+    unsafe { bpf_map_delete_elem(map, (&raw const key).cast()) };
 }
 
 /// # Safety

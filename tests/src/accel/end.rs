@@ -47,6 +47,11 @@ impl End {
         Ok(self.ask(&format!("connect {to}"))?.parse()?)
     }
 
+    /// Disconnects the same socket (`connect()` to `AF_UNSPEC`), and connects it again.
+    pub fn reconnect(&mut self, to: SocketAddrV4) -> anyhow::Result<()> {
+        self.ask(&format!("reconnect {to}")).map(drop)
+    }
+
     /// Sends a text without a line end, as one message.
     pub fn send(&mut self, text: &str) -> anyhow::Result<()> {
         self.ask(&format!("send {text}")).map(drop)

@@ -2,14 +2,16 @@
 //! answered with `ok` and what it led to, or with `error`. Its socket does not block.
 
 use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{SockaddrIn, connect};
 
 use super::cookie::cookie;
+use crate::sys::disconnect;
 
 /// Longest wait for the other end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +54,13 @@ impl End {
             "connect" => {
                 self.take(TcpStream::connect(rest.parse::<SocketAddr>()?)?)?;
                 return Ok(cookie(self.stream()?)?.to_string());
+            }
+            "reconnect" => {
+                let stream = self.stream()?;
+                disconnect(stream.as_fd())?;
+                stream.set_nonblocking(false)?;
+                connect(stream.as_raw_fd(), &SockaddrIn::from(rest.parse::<SocketAddrV4>()?))?;
+                stream.set_nonblocking(true)?;
             }
             "send" => self.send(rest.as_bytes())?,
             "receive" => return self.receive(rest.parse()?),

@@ -29,7 +29,7 @@ pub(super) fn redirect(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem>
     for (direction, path) in [(pair.sent, pair.sent_path), (pair.received, pair.received_path)] {
         let expected = (ROUNDS * SIZE) as u64;
         let (bytes, messages) = (direction.bytes, direction.messages);
-        if bytes != expected || messages != ROUNDS as u64 || path != Path::REDIRECTED {
+        if bytes != expected || messages as usize != ROUNDS || path != Path::REDIRECTED {
             return Err(Problem::Saw(format!(
                 "{bytes} bytes of {messages} messages were redirected, where {expected} bytes of \
                  {ROUNDS} messages were sent each way"

@@ -118,10 +118,10 @@ impl World {
 
     /// Messages and bytes that went past the network stack on these connections.
     pub(super) fn redirected(&self, cookies: &[u64]) -> anyhow::Result<(u64, u64)> {
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes) = (0_u64, 0);
         for cookie in cookies {
             let Some(pair) = self.pairs.of(*cookie)? else { continue };
-            messages += pair.sent.messages + pair.received.messages;
+            messages += u64::from(pair.sent.messages) + u64::from(pair.received.messages);
             bytes += pair.sent.bytes + pair.received.bytes;
         }
         Ok((messages, bytes))

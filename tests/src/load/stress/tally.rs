@@ -116,7 +116,7 @@ impl Sums {
         ];
         for (by, path, Direction { bytes, messages, .. }) in ways {
             self.redirected_bytes += bytes;
-            self.redirected_messages += messages;
+            self.redirected_messages += u64::from(messages);
             match path {
                 Path::REDIRECTED => self.redirected += 1,
                 Path::TCP if bytes > 0 => self.went_over += 1,

@@ -50,6 +50,10 @@ async fn what_comes_and_goes_is_followed() {
     assert_eq!(has(&outputs.inventory.borrow(), "/system.slice/sshd.service"), Some(false));
     assert_eq!(outputs.verdicts.borrow().held.namespaces, [(1, Verdict::Out)].into());
     let task = tokio::spawn(enrolment.run());
+    // It begins with a scan, which finds what is there by then: this one, at the latest.
+    fs::create_dir(at("first")).unwrap();
+    until(&mut outputs, |list| has(list, "/first").is_some()).await;
+    while outputs.fresh.try_recv().is_ok() {}
 
     fs::create_dir_all(at("x/y/z")).unwrap();
     fs::create_dir(at("system.slice/nginx.service")).unwrap();

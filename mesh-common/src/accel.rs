@@ -190,8 +190,8 @@ impl Path {
     /// Whether the next message may be redirected.
     #[must_use]
     #[inline(always)]
-    pub const fn may_redirect(self, on: bool) -> bool {
-        on && self.code != Self::TCP.code
+    pub const fn may_redirect(self) -> bool {
+        self.code != Self::TCP.code
     }
 
     /// The path after a message that was redirected, or went by TCP.
@@ -237,7 +237,7 @@ mod tests {
             let mut path = Path::UNDECIDED;
             let (mut redirected, mut tcp, mut read) = (Vec::new(), Vec::new(), Vec::new());
             for (number, (on, there, reads)) in steps.into_iter().enumerate() {
-                let goes = path.may_redirect(on) && there;
+                let goes = path.may_redirect() && on && there;
                 path = path.after(goes);
                 if goes { redirected.push(number) } else { tcp.push(number) }
                 if reads {

@@ -127,8 +127,8 @@ pub const MESSAGE: &str = "mesh_message";
 /// Read-only data of the programs: [`crate::accel::SocketLayout`].
 pub const SOCKET_LAYOUT: &str = "SOCKET_LAYOUT";
 
-/// Every program of a cgroup, in the order of attachment: what observes comes before what redirects, so
-/// that no redirected connection goes uncounted.
+/// Every program of a cgroup, in the order of attachment: what observes comes before what redirects,
+/// so that no redirected connection goes uncounted.
 pub const PROGRAMS: [&str; 10] = [
     SOCK_RELEASE,
     SOCKOPS,

@@ -34,11 +34,13 @@ pub(crate) fn again(ctx: &SockOps) {
 /// later, because it is the client's answer that establishes it.
 #[inline(always)]
 pub(crate) fn client(ctx: &SockOps) {
+    if !is_on() {
+        return;
+    }
     let (owner, cookie) = (ctx.owner(), ctx.cookie());
     let Some((record, place)) = records::find_place(cookie) else { return };
     // A record can be left over from a `connect()` that failed before its SYN.
-    let asked = record.stage == Stage::OPEN && record.flags.contains(ConnFlags::ACCELERATED);
-    if !asked || !is_on() {
+    if record.stage != Stage::OPEN || !record.flags.contains(ConnFlags::ACCELERATED) {
         return;
     }
     let Some(pair) = ctx::shared(maps::pairs.get_ptr_mut(place)) else { return };
@@ -127,18 +129,11 @@ pub(crate) fn message(message: &Message<'_>) {
         Some(inside) => (inside.taken, inside.waiting),
         None => (true, u32::MAX),
     };
-    let on = is_on()
-        && ctx::load(&pair.stop) == 0
-        && !taken
-        && message.owner().sends()
-        && is_wanted(own.place);
-    let Pair { sent, received, sent_path, received_path, .. } = pair;
-    let (outward, inward) =
-        if own.end == End::CLIENT { (sent, received) } else { (received, sent) };
-    let (path, back) = if own.end == End::CLIENT {
-        (sent_path, received_path)
+    let Pair { sent, received, sent_path, received_path, stop, .. } = pair;
+    let (outward, path, inward, back) = if own.end == End::CLIENT {
+        (sent, sent_path, received, received_path)
     } else {
-        (received_path, sent_path)
+        (received, received_path, sent, sent_path)
     };
     // Who sends has its own socket at hand, and so knows what it has not read.
     if ctx::load(back) == Path::REDIRECTED && waiting != u32::MAX {
@@ -151,8 +146,14 @@ pub(crate) fn message(message: &Message<'_>) {
     }
     let to = SocketKey { id: own.id, end: own.end.other(), pad: 0 };
     let (before, size) = (ctx::load(path), u64::from(message.size()));
-    let redirected =
-        before.may_redirect(on) && ctx::load(outward).has_room(size) && message.redirect(to);
+    let redirected = before.may_redirect()
+        && !taken
+        && ctx::load(outward).has_room(size)
+        && ctx::load(stop) == 0
+        && is_on()
+        && is_wanted(own.place)
+        && message.owner().sends()
+        && message.redirect(to);
     let after = before.after(redirected);
     if before != after {
         ctx::store(path, after);

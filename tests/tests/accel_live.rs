@@ -17,6 +17,8 @@ use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use mesh_tests::traffic::{Flows, Traffic};
 use mesh_tests::wait::eventually;
 
+/// Spec of the service's config.
+const ON: &str = "  acceleration: \"On\"\n";
 const NAME: &str = "accel";
 const PATIENCE: Duration = Duration::from_secs(10);
 const FLOWS: u32 = 8;
@@ -28,6 +30,19 @@ fn start(config: &str) -> anyhow::Result<(Backends, Testbed)> {
     let server = Backends::start(&bed.node.place(), Mode::Ping, &doors)?;
     apply(&bed, config)?;
     Ok((server, bed))
+}
+
+/// A node whose service is accelerated, and two ends that have exchanged a message.
+fn connected() -> anyhow::Result<(Testbed, End, End)> {
+    let bed = Testbed::start(NAME)?;
+    apply(&bed, ON)?;
+    let (mut server, mut client) = (End::start(&bed.node.place())?, End::start(&bed.node.place())?);
+    server.listen(SocketAddrV4::new(backend(0), PORT))?;
+    client.connect(VIP)?;
+    server.accept()?;
+    client.send("question")?;
+    assert_eq!(server.receive(8)?, "question");
+    Ok((bed, server, client))
 }
 
 fn apply(bed: &Testbed, config: &str) -> anyhow::Result<()> {
@@ -72,7 +87,7 @@ fn wait_tcp(bed: &Testbed, traffic: &Traffic) -> anyhow::Result<()> {
 
 #[test]
 fn both_directions_are_redirected_and_every_byte_is_counted() -> anyhow::Result<()> {
-    let (_server, bed) = start("  acceleration: \"On\"\n")?;
+    let (_server, bed) = start(ON)?;
     let outcome = Traffic::run_flows(&bed.node.place(), &pings(), 200)?;
     assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
     let pairs = pairs(&bed.node)?;
@@ -110,7 +125,7 @@ fn a_service_that_does_not_ask_for_it_is_left_alone() -> anyhow::Result<()> {
 
 #[test]
 fn restarts_and_crashes_of_the_agent_lose_nothing() -> anyhow::Result<()> {
-    let (_server, mut bed) = start("  acceleration: \"On\"\n")?;
+    let (_server, mut bed) = start(ON)?;
     let traffic = Traffic::flows(&bed.node.place(), &pings())?;
     wait_redirected(&bed)?;
     for crash in [false, true] {
@@ -135,9 +150,7 @@ fn restarts_and_crashes_of_the_agent_lose_nothing() -> anyhow::Result<()> {
 
 #[test]
 fn uninstalling_leaves_what_waits_in_sockets_and_what_is_open() -> anyhow::Result<()> {
-    let bed = Testbed::start(NAME)?;
-    apply(&bed, "  acceleration: \"On\"\n")?;
-    let (mut server, mut client) = connected(&bed)?;
+    let (bed, mut server, mut client) = connected()?;
     let answer = "answer".repeat(100);
     server.send(&answer)?;
     client.send("another")?;
@@ -156,22 +169,9 @@ fn uninstalling_leaves_what_waits_in_sockets_and_what_is_open() -> anyhow::Resul
     Ok(())
 }
 
-/// A server and a client in the node's cgroup, connected by way of the service.
-fn connected(bed: &Testbed) -> anyhow::Result<(End, End)> {
-    let (mut server, mut client) = (End::start(&bed.node.place())?, End::start(&bed.node.place())?);
-    server.listen(SocketAddrV4::new(backend(0), PORT))?;
-    client.connect(VIP)?;
-    server.accept()?;
-    client.send("question")?;
-    assert_eq!(server.receive(8)?, "question");
-    Ok((server, client))
-}
-
 #[test]
 fn a_socket_that_connects_again_has_nothing_of_its_earlier_connection() -> anyhow::Result<()> {
-    let bed = Testbed::start(NAME)?;
-    apply(&bed, "  acceleration: \"On\"\n")?;
-    let (mut earlier, mut client) = connected(&bed)?;
+    let (bed, mut earlier, mut client) = connected()?;
     earlier.send("never read")?;
     assert_eq!(redirected(&bed)?, 2);
     client.reconnect(VIP)?;
@@ -185,9 +185,7 @@ fn a_socket_that_connects_again_has_nothing_of_its_earlier_connection() -> anyho
 
 #[test]
 fn nothing_is_sent_after_the_end_of_the_stream() -> anyhow::Result<()> {
-    let bed = Testbed::start(NAME)?;
-    apply(&bed, "  acceleration: \"On\"\n")?;
-    let (mut server, mut client) = connected(&bed)?;
+    let (_bed, mut server, mut client) = connected()?;
     client.shutdown()?;
     let refused = client.send("late").map_err(|error| error.to_string());
     assert!(refused.as_ref().is_err_and(|text| text.contains("Broken pipe")), "{refused:?}");
@@ -199,9 +197,7 @@ fn nothing_is_sent_after_the_end_of_the_stream() -> anyhow::Result<()> {
 
 #[test]
 fn a_service_that_no_longer_asks_is_obeyed_by_open_connections() -> anyhow::Result<()> {
-    let bed = Testbed::start(NAME)?;
-    apply(&bed, "  acceleration: \"On\"\n")?;
-    let (mut server, mut client) = connected(&bed)?;
+    let (bed, mut server, mut client) = connected()?;
     assert_eq!(redirected(&bed)?, 1);
     apply(&bed, "  acceleration: \"Off\"\n")?;
     for _ in 0..3 {
@@ -216,7 +212,7 @@ fn a_service_that_no_longer_asks_is_obeyed_by_open_connections() -> anyhow::Resu
 
 #[test]
 fn what_is_switched_off_goes_on_by_tcp() -> anyhow::Result<()> {
-    let (_server, mut bed) = start("  acceleration: \"On\"\n")?;
+    let (_server, mut bed) = start(ON)?;
     let traffic = Traffic::flows(&bed.node.place(), &pings())?;
     wait_redirected(&bed)?;
     let off = [&SMALL[..], &["--acceleration", "off"]].concat();

@@ -22,12 +22,11 @@ pub struct UninstallError {
 /// without the map. Then removes links, in reverse order of attachment, so that redirection stops
 /// before what observes it; then maps and directories. Returns what was removed.
 pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
+    let failed = |source| UninstallError { path: pin_path.to_owned(), source };
     // A running agent must not put back what is removed here.
-    tombstone::mark(pin_path)
-        .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
-    let sockets = |source| UninstallError { path: pin_path.to_owned(), source };
-    let mut acceleration = load::Switch::open(pin_path).map_err(sockets)?;
-    acceleration.off().map_err(sockets)?;
+    tombstone::mark(pin_path).map_err(failed)?;
+    let mut acceleration = load::Switch::open(pin_path).map_err(failed)?;
+    acceleration.off().map_err(failed)?;
     let mut removed = Vec::new();
     let links = pin_path.join(names::LINKS_DIR);
     for name in names::PROGRAMS.iter().rev() {
@@ -44,9 +43,8 @@ pub fn uninstall(pin_path: &Path) -> Result<Vec<PathBuf>, UninstallError> {
         remove(directory, |path| fs::remove_dir(path), &mut removed)?;
     }
     // Again: an agent that was running may have written what it had read before.
-    acceleration.off().map_err(sockets)?;
-    tombstone::clear(pin_path)
-        .map_err(|source| UninstallError { path: pin_path.to_owned(), source })?;
+    acceleration.off().map_err(failed)?;
+    tombstone::clear(pin_path).map_err(failed)?;
     remove(pin_path.to_owned(), |path| fs::remove_dir(path), &mut removed)?;
     Ok(removed)
 }

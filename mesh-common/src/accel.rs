@@ -6,9 +6,11 @@
 //! server established ◄─ the same key ◄──────────────────────────────────────┘
 //!                    └► sockets[{id, server}]
 //! a message is sent  ─► accelerated[socket] ─► pairs[place] ─► sockets[the other end]
+//! gone over to TCP   ─► both leave `sockets`, once nothing that was redirected waits
 //! ```
 
 use crate::addr::IpKey;
+use crate::service::ServiceIndex;
 
 /// Key of `pairings`: a connection as its two ends, and nobody else, know it. Two connections of
 /// two network namespaces can have the same addresses and ports; they do not have the same initial
@@ -120,7 +122,7 @@ pub struct Accelerated {
     pub end: End,
 }
 
-/// Value of `pairs`, by the place of the client's record in `conns`. A cache line.
+/// Value of `pairs`, by the place of the client's record in `conns`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Pair {
@@ -130,12 +132,22 @@ pub struct Pair {
     pub sent_path: Path,
     /// Which way it goes from server to client.
     pub received_path: Path,
-    /// Not 0: nothing is redirected any more. For whoever has to stop a single connection.
-    pub stop: u32,
+    /// Where in the kernel's memory the client's socket is, as long as it is there.
+    pub client_at: u64,
+    /// The same of the server's; 0 until it is in the map of sockets.
+    pub server_at: u64,
     /// From client to server.
     pub sent: Direction,
     /// From server to client.
     pub received: Direction,
+    /// The client's cgroup, where the service is one of [`crate::service::ServiceFlags::AUTO`].
+    pub cgroup: u64,
+}
+
+impl Pair {
+    /// Stands for the address of an end that is in the map of sockets, until it sends something: it
+    /// cannot be looked at.
+    pub const SOMEWHERE: u64 = 1;
 }
 
 /// What went one way.
@@ -144,39 +156,44 @@ pub struct Pair {
 pub struct Direction {
     /// Bytes that were redirected. TCP does not know them.
     pub bytes: u64,
-    /// Redirected bytes that the reader had taken when it sent something itself the last time.
-    pub taken: u64,
     /// Messages that were redirected, around the end of the number.
     pub messages: u32,
-    /// How many there were when the reader had taken all of them the last time.
+    /// How many there were when nothing waited for the reader the last time.
     pub messages_taken: u32,
 }
 
-/// Redirected bytes that may wait for their reader: the kernel holds back nobody who redirects, not
-/// even at the reader's buffer size. What the reader has taken is known when it sends something
-/// itself. What is beyond the window goes by TCP, which holds back.
+/// Bytes that may wait for their reader: the kernel holds back nobody who redirects, not even at the
+/// reader's buffer size. What is beyond the window goes by TCP, which holds back.
 pub const WINDOW: u64 = 1 << 20;
 /// Redirected messages that may wait: the kernel keeps about 1 KiB for each, which no limit of memory
 /// counts.
 pub const MESSAGES: u32 = 1_024;
 
 impl Direction {
-    /// Whether a message of so many bytes more may wait for the reader.
+    /// Whether a message of so many bytes more may wait beside those that do.
     #[must_use]
     #[inline(always)]
-    pub const fn has_room(self, bytes: u64) -> bool {
-        self.messages.wrapping_sub(self.messages_taken) < MESSAGES
-            && self.bytes.wrapping_sub(self.taken) + bytes <= WINDOW
+    pub const fn has_room(self, waiting: u64, bytes: u64) -> bool {
+        let messages =
+            if waiting == 0 { 0 } else { self.messages.wrapping_sub(self.messages_taken) };
+        messages < MESSAGES && waiting + bytes <= WINDOW
     }
 }
 
 /// Which way the data of one direction goes. Never from TCP to redirected: a reader takes redirected
 /// data first, so that it would see what is newer before what is older.
+///
+/// ```text
+/// UNDECIDED ─► REDIRECTED ─► LEFT
+///         └──► TCP
+/// ```
+///
+/// Everybody may take each of these steps, by comparing and exchanging, at any time.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Path {
     /// The number.
-    pub code: u16,
+    pub code: u32,
 }
 
 impl Path {
@@ -184,37 +201,94 @@ impl Path {
     pub const UNDECIDED: Self = Self { code: 0 };
     /// From socket to socket.
     pub const REDIRECTED: Self = Self { code: 1 };
-    /// By TCP, for good.
+    /// By TCP, for good; nothing ever was redirected.
     pub const TCP: Self = Self { code: 2 };
+    /// By TCP, for good, after something was redirected.
+    pub const LEFT: Self = Self { code: 3 };
 
     /// Whether the next message may be redirected.
     #[must_use]
     #[inline(always)]
     pub const fn may_redirect(self) -> bool {
-        self.code != Self::TCP.code
+        self.code < Self::TCP.code
     }
 
-    /// The path after a message that was redirected, or went by TCP.
+    /// The path after a message that is redirected, or goes by TCP.
     #[must_use]
     #[inline(always)]
     pub const fn after(self, redirected: bool) -> Self {
-        if redirected { Self::REDIRECTED } else { Self::TCP }
+        match (self, redirected) {
+            (Self::UNDECIDED, true) => Self::REDIRECTED,
+            (Self::UNDECIDED, false) => Self::TCP,
+            (Self::REDIRECTED, false) => Self::LEFT,
+            (other, _) => other,
+        }
     }
 }
 
-/// Where this kernel's `struct tcp_sock` keeps what the program for messages looks at: the agent
-/// knows it from the kernel's BTF, and the program has it in its read-only data. All zero: unknown.
+/// Both paths of a connection.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Paths {
+    /// [`Path::code`] from client to server, 256 times that from server to client, and
+    /// [`Self::KNOWN`].
+    pub bits: u16,
+}
+
+impl Paths {
+    /// The connection's two ends had found each other.
+    pub const KNOWN: u16 = 1 << 15;
+
+    /// From client to server, and back.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "codes are small")]
+    pub const fn new(sent: Path, received: Path) -> Self {
+        Self { bits: sent.code as u16 | (received.code as u16) << 8 | Self::KNOWN }
+    }
+
+    /// From client to server, and back; `None` of a connection that was not accelerated.
+    #[must_use]
+    pub const fn get(self) -> Option<(Path, Path)> {
+        if self.bits & Self::KNOWN == 0 {
+            return None;
+        }
+        let [sent, received] = (self.bits & !Self::KNOWN).to_le_bytes();
+        Some((Path { code: sent as u32 }, Path { code: received as u32 }))
+    }
+}
+
+/// Where this kernel keeps what the programs look at in sockets: the agent knows it from the kernel's
+/// BTF, and the programs have it in their read-only data. Byte offsets; all zero: unknown.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SocketLayout {
-    /// Byte offset of `sk_backlog.rmem_alloc`: bytes that wait for their reader.
-    pub waiting_at: u32,
-    /// Byte offset of `sk_flags`.
-    pub flags_at: u32,
-    /// The bit of `SOCK_ZEROCOPY` among them.
+    /// The bit of `SOCK_ZEROCOPY` in `sk_flags`.
     pub zero_copy: u64,
-    /// Byte offset of `icsk_ulp_ops`: a pointer, null where there is no upper layer protocol.
+    /// `sk_backlog.rmem_alloc` of `struct tcp_sock`: bytes that wait for their reader.
+    pub waiting_at: u32,
+    /// `sk_flags` of it.
+    pub flags_at: u32,
+    /// `icsk_ulp_ops` of it: a pointer, null where there is no upper layer protocol.
     pub ulp_at: u32,
+    /// `sk_user_data` of it: a pointer and three bits.
+    pub user_data_at: u32,
+    /// `refcnt` of `struct sk_psock`: the maps that the socket is in, and the calls that send or
+    /// receive on it now.
+    pub users_at: u32,
+    /// `ingress_msg` of it: the list of redirected data that waits for its reader.
+    pub queue_at: u32,
+}
+
+/// Key of `auto_clients`: a client and a service of [`crate::service::ServiceFlags::AUTO`], between which connections
+/// are accelerated, because what the agent has seen of both speaks for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AutoKey {
+    /// The client's cgroup.
+    pub cgroup: u64,
+    /// The service.
+    pub service: ServiceIndex,
     /// Zero.
     pub pad: u32,
 }

@@ -1,6 +1,7 @@
 //! Events: single connections worth telling about. The counters have them all; the ring may
 //! lose some, and counts what it loses ([`crate::reason::Reason::EVENT_LOST`]).
 
+use crate::accel::Paths;
 use crate::addr::IpKey;
 use crate::backend::BackendIndex;
 use crate::service::ServiceIndex;
@@ -37,8 +38,8 @@ pub struct Event {
     pub frontend_port: u16,
     /// Port of the backend, host order.
     pub backend_port: u16,
-    /// Zero.
-    pub pad: u16,
+    /// Which ways the data went, of a connection that could be accelerated.
+    pub paths: Paths,
     /// Segments retransmitted.
     pub retransmits: u32,
     /// Smoothed round-trip time, microseconds.

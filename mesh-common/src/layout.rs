@@ -4,7 +4,7 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::accel::{
-    Accelerated, Direction, Pair, PairId, PairKey, Pairing, SocketKey, SocketLayout,
+    Accelerated, AutoKey, Direction, Pair, PairId, PairKey, Pairing, SocketKey, SocketLayout,
 };
 use crate::addr::IpKey;
 use crate::affinity::{Affinity, AffinityKey};
@@ -129,7 +129,7 @@ layout!(Event, size 112, align 8, {
     kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,
     duration_ns: 24 + 8, bytes_sent: 32 + 8, bytes_received: 40 + 8, client_addr: 48 + 16,
     frontend_addr: 64 + 16, backend_addr: 80 + 16, client_port: 96 + 2, frontend_port: 98 + 2,
-    backend_port: 100 + 2, pad: 102 + 2, retransmits: 104 + 4, srtt_us: 108 + 4,
+    backend_port: 100 + 2, paths: 102 + 2, retransmits: 104 + 4, srtt_us: 108 + 4,
 });
 layout!(PairId, size 8, align 8, { number: 0 + 8 });
 layout!(PairKey, size 56, align 8, {
@@ -139,15 +139,15 @@ layout!(PairKey, size 56, align 8, {
 layout!(Pairing, size 16, align 8, { id: 0 + 8, place: 8 + 4, pad: 12 + 4 });
 layout!(SocketKey, size 16, align 8, { id: 0 + 8, end: 8 + 4, pad: 12 + 4 });
 layout!(Accelerated, size 16, align 8, { id: 0 + 8, place: 8 + 4, end: 12 + 4 });
-layout!(Direction, size 24, align 8, {
-    bytes: 0 + 8, taken: 8 + 8, messages: 16 + 4, messages_taken: 20 + 4,
+layout!(AutoKey, size 16, align 8, { cgroup: 0 + 8, service: 8 + 4, pad: 12 + 4 });
+layout!(Direction, size 16, align 8, { bytes: 0 + 8, messages: 8 + 4, messages_taken: 12 + 4 });
+layout!(Pair, size 72, align 8, {
+    id: 0 + 8, sent_path: 8 + 4, received_path: 12 + 4, client_at: 16 + 8, server_at: 24 + 8,
+    sent: 32 + 16, received: 48 + 16, cgroup: 64 + 8,
 });
-layout!(Pair, size 64, align 8, {
-    id: 0 + 8, sent_path: 8 + 2, received_path: 10 + 2, stop: 12 + 4, sent: 16 + 24,
-    received: 40 + 24,
-});
-layout!(SocketLayout, size 24, align 8, {
-    waiting_at: 0 + 4, flags_at: 4 + 4, zero_copy: 8 + 8, ulp_at: 16 + 4, pad: 20 + 4,
+layout!(SocketLayout, size 32, align 8, {
+    zero_copy: 0 + 8, waiting_at: 8 + 4, flags_at: 12 + 4, ulp_at: 16 + 4, user_data_at: 20 + 4,
+    users_at: 24 + 4, queue_at: 28 + 4,
 });
 layout!(Tunables, size 24, align 8, {
     abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8, commit: 16 + 8,

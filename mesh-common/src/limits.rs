@@ -24,5 +24,7 @@ pub const CONN_GROUPS: u32 = 32_768;
 pub const MAX_SOCKETS: u32 = 65_536;
 /// Clients that wait for their server to be established; that takes microseconds.
 pub const PAIRINGS: u32 = 4_096;
+/// Clients and services of `auto_clients`.
+pub const MAX_AUTO_CLIENTS: u32 = 16_384;
 /// Size of the event ring, bytes.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;

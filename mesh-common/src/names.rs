@@ -65,13 +65,15 @@ pub const SOCKETS: &str = "sockets";
 pub const ACCELERATED: &str = "accelerated";
 /// Array: place in `conns` → [`crate::accel::Pair`].
 pub const PAIRS: &str = "pairs";
+/// Hash: [`crate::accel::AutoKey`] → 1.
+pub const AUTO_CLIENTS: &str = "auto_clients";
 /// Ring buffer: [`crate::event::Event`].
 pub const EVENTS: &str = "events";
 /// Array of one: [`crate::tunables::Tunables`].
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 27] = [
+pub const MAPS: [&str; 28] = [
     FRONTENDS,
     DIRECT,
     CGROUPS,
@@ -93,6 +95,7 @@ pub const MAPS: [&str; 27] = [
     CONNS_STATE,
     CONNS_OVERFLOW,
     FLOWS,
+    AUTO_CLIENTS,
     PAIRINGS,
     PAIRS,
     SOCKETS,

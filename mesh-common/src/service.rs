@@ -93,6 +93,8 @@ impl ServiceFlags {
 
     /// Connections to backends on this node are accelerated: TCP only.
     pub const ACCELERATED: Self = Self { bits: 128 };
+    /// Beside [`Self::ACCELERATED`]: only those of clients that are in the map `auto_clients`.
+    pub const AUTO: Self = Self { bits: 256 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

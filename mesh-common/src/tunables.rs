@@ -39,6 +39,9 @@ impl TunableFlags {
 
     /// Connections may be accelerated. Where this is not set, what is accelerated goes on by TCP.
     pub const ACCELERATION: Self = Self { bits: 64 };
+    /// Sockets can be in the map of sockets. Set with [`Self::ACCELERATION`], and stays: a socket that
+    /// connects again has to leave.
+    pub const ENLISTED: Self = Self { bits: 128 };
 
     /// Whether all bits of `flags` are set.
     #[must_use]

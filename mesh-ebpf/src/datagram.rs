@@ -156,7 +156,7 @@ fn replace(flow: &mut Flow, key: &FrontendKey, new: &New, used: u32) {
 #[inline(always)]
 fn lock(flows: &mut Flows) -> bool {
     for _ in 0..MAX_SPINS {
-        if ctx::try_lock(&mut flows.lock) {
+        if ctx::exchange(&mut flows.lock, 0, 1) {
             return true;
         }
     }

@@ -8,7 +8,7 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya_ebpf::macros::btf_map;
-use mesh_common::accel::{Accelerated, Pair, PairKey, Pairing, SocketKey};
+use mesh_common::accel::{Accelerated, AutoKey, Pair, PairKey, Pairing, SocketKey};
 use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::Backend;
 use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
@@ -38,6 +38,7 @@ const NAMESPACES: usize = limits::MAX_NAMESPACES as usize;
 const CONNS: usize = limits::CONNS as usize;
 const GROUPS: usize = limits::CONN_GROUPS as usize;
 const REASONS: usize = Reason::COUNT as usize;
+const AUTO_CLIENTS: usize = limits::MAX_AUTO_CLIENTS as usize;
 const PAIRINGS: usize = limits::PAIRINGS as usize;
 const SOCKETS: usize = limits::MAX_SOCKETS as usize;
 const RING: usize = limits::EVENT_RING_BYTES as usize;
@@ -84,6 +85,8 @@ pub(crate) static conns_state: Array<ConnsState, 1, MAPPABLE> = Array::new();
 pub(crate) static conns_overflow: SkStorage<ConnRecord> = SkStorage::new();
 #[btf_map]
 pub(crate) static flows: SkStorage<Flows> = SkStorage::new();
+#[btf_map]
+pub(crate) static auto_clients: HashMap<AutoKey, u32, AUTO_CLIENTS> = HashMap::new();
 #[btf_map]
 pub(crate) static pairings: LruHashMap<PairKey, Pairing, PAIRINGS> = LruHashMap::new();
 #[btf_map]

@@ -1,6 +1,7 @@
 //! The life of a connection: established, failed, closed, with its bytes and round-trip time.
 //! Sockets that no service owns leave at the first test and are not followed.
 
+use mesh_common::accel::Paths;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::event::{Event, EventKind};
 use mesh_common::logic::payload::{self, Final};
@@ -20,6 +21,9 @@ const ACTIVE_ESTABLISHED: u32 = 4;
 const PASSIVE_ESTABLISHED: u32 = 5;
 /// `BPF_SOCK_OPS_STATE_CB`: a change of the TCP state, on followed sockets.
 const STATE: u32 = 10;
+/// `BPF_SOCK_OPS_RTT_CB`: TCP has measured a round trip, on sockets that ask for it. Minimum
+/// kernel: 5.3.
+const ROUND_TRIP: u32 = 12;
 
 #[inline(always)]
 pub(crate) fn sockops(ctx: &SockOps) {
@@ -29,6 +33,7 @@ pub(crate) fn sockops(ctx: &SockOps) {
         ACTIVE_ESTABLISHED => accel::client(ctx),
         PASSIVE_ESTABLISHED => accel::server(ctx),
         STATE => state(ctx),
+        ROUND_TRIP => accel::acknowledged(ctx),
         _ => {}
     }
 }
@@ -60,6 +65,7 @@ fn connecting(ctx: &SockOps) {
         record.stage = Stage::CONNECTING;
         record.started_ns = ctx::now_ns();
         ctx.follow_states();
+        accel::connecting(ctx, record);
     }
 }
 
@@ -97,7 +103,7 @@ fn state(ctx: &SockOps) {
                 }
             }
             parts::failed(record, failure(record.flags, ctx.total_retrans()));
-            telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0));
+            telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0, Paths::default()));
         }
         Change::Closed => {
             let held = closed(ctx, record, from);
@@ -120,7 +126,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
         received: ctx.bytes_received(),
         received_mark: record.received_mark,
     };
-    let (around_sent, around_received) = accel::redirected(ctx, record);
+    let (around_sent, around_received, paths) = accel::redirected(ctx, record);
     let sent = payload::sent(&end) + around_sent;
     let received = payload::received(&end) + around_received;
     let counters = telemetry::holder(record.backend, record.generation);
@@ -137,7 +143,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
         }
     }
     if telemetry::flags().contains(TunableFlags::ACCESS_LOG) {
-        telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received));
+        telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received, paths));
     }
     held
 }
@@ -149,6 +155,7 @@ fn event(
     kind: EventKind,
     bytes_sent: u64,
     bytes_received: u64,
+    paths: Paths,
 ) -> Event {
     let time_ns = ctx::now_ns();
     let (client_addr, client_port) = ctx.local();
@@ -167,7 +174,7 @@ fn event(
         client_port,
         frontend_port: record.frontend_port,
         backend_port: record.backend_port,
-        pad: 0,
+        paths,
         retransmits: ctx.total_retrans(),
         srtt_us: ctx.srtt_us(),
     }

@@ -47,8 +47,13 @@ const TYPED: [(&str, &str, &[&str]); 10] = [
     (names::AFFINITY, "Affinity", &["backend", "generation", "used_ns"]),
     (names::CGROUPS, "CgroupKey", &["id"]),
     (names::NAMESPACES, "NetnsKey", &["cookie"]),
+    (names::AUTO_CLIENTS, "AutoKey", &["cgroup", "service"]),
     (names::PAIRINGS, "PairKey", &["client_addr", "server_port", "client_seq", "netns"]),
-    (names::PAIRS, "Pair", &["id", "sent_path", "received_path", "stop", "sent", "received"]),
+    (
+        names::PAIRS,
+        "Pair",
+        &["id", "sent_path", "received_path", "client_at", "server_at", "sent", "received"],
+    ),
     (names::ACCELERATED, "Accelerated", &["id", "place", "end"]),
 ];
 

@@ -1,4 +1,5 @@
-//! Where this kernel's `struct tcp_sock` keeps what the program for messages looks at.
+//! Where this kernel keeps what the programs look at in sockets: `struct tcp_sock`, and what a socket
+//! in a map has beside it (`struct sk_psock`).
 //!
 //! # Minimum kernel version
 //!
@@ -8,7 +9,7 @@ use std::fs;
 
 use mesh_common::accel::SocketLayout;
 
-use super::btf::{Btf, Field};
+use super::btf::Btf;
 
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
@@ -20,24 +21,23 @@ pub(super) fn read() -> Option<SocketLayout> {
 /// Every way begins at `tcp_sock`, so that nothing is assumed about what it begins with.
 fn find(btf: &Btf<'_>) -> Option<SocketLayout> {
     const SOCKET: [&str; 3] = ["inet_conn", "icsk_inet", "sk"];
-    let field = |path: &[&str], size, pointer| {
-        let found = btf.field("tcp_sock", path)?;
-        // The program reads so many bytes, at their natural place.
+    let field = |whose: &str, path: &[&str], size, pointer| {
+        let found = btf.field(whose, path)?;
+        // The programs read so many bytes, at their natural place.
         let fits = found.size == size && found.offset % size == 0 && found.pointer == pointer;
-        fits.then_some(found)
+        fits.then_some(found.offset)
     };
+    let tcp = |path: &[&str], size, pointer| field("tcp_sock", path, size, pointer);
     let [connection, inet, socket] = SOCKET;
-    let waiting = field(&[connection, inet, socket, "sk_backlog", "rmem_alloc"], 4, false)?;
-    let flags = field(&[connection, inet, socket, "__sk_common", "skc_flags"], 8, false)?;
-    let ulp = field(&[connection, "icsk_ulp_ops"], 8, true)?;
     let bit = u32::try_from(btf.value("sock_flags", "SOCK_ZEROCOPY")?).ok()?;
-    let offset = |field: Field| field.offset;
     Some(SocketLayout {
-        waiting_at: offset(waiting),
-        flags_at: offset(flags),
         zero_copy: 1u64.checked_shl(bit)?,
-        ulp_at: offset(ulp),
-        pad: 0,
+        waiting_at: tcp(&[connection, inet, socket, "sk_backlog", "rmem_alloc"], 4, false)?,
+        flags_at: tcp(&[connection, inet, socket, "__sk_common", "skc_flags"], 8, false)?,
+        ulp_at: tcp(&[connection, "icsk_ulp_ops"], 8, true)?,
+        user_data_at: tcp(&[connection, inet, socket, "sk_user_data"], 8, true)?,
+        users_at: field("sk_psock", &["refcnt", "refs", "counter"], 4, false)?,
+        queue_at: field("sk_psock", &["ingress_msg", "next"], 8, true)?,
     })
 }
 
@@ -56,12 +56,18 @@ mod tests {
             writer.structure("sock_common", false, 16, &[("x", pointer, 0), ("", either, 64)]);
         let backlog =
             writer.structure("", false, 16, &[(member, atomic, 32), ("head", pointer, 64)]);
-        let sock = [("__sk_common", common, 0), ("sk_backlog", backlog, 128)];
-        let sock = writer.structure("sock", false, 32, &sock);
-        let common_part = writer.structure("inet_sock", false, 32, &[("sk", sock, 0)]);
-        let members = [("icsk_inet", common_part, 0), ("icsk_ulp_ops", pointer, 256)];
-        let connection = writer.structure("inet_connection_sock", false, 40, &members);
-        writer.structure("tcp_sock", false, 48, &[("inet_conn", connection, 0)]);
+        let data = ("sk_user_data", pointer, 256);
+        let sock = [("__sk_common", common, 0), ("sk_backlog", backlog, 128), data];
+        let sock = writer.structure("sock", false, 40, &sock);
+        let common_part = writer.structure("inet_sock", false, 40, &[("sk", sock, 0)]);
+        let members = [("icsk_inet", common_part, 0), ("icsk_ulp_ops", pointer, 320)];
+        let connection = writer.structure("inet_connection_sock", false, 48, &members);
+        writer.structure("tcp_sock", false, 56, &[("inet_conn", connection, 0)]);
+        let count = writer.structure("refcount_struct", false, 4, &[("refs", atomic, 0)]);
+        let links = [("next", pointer, 0), ("prev", pointer, 64)];
+        let list = writer.structure("list_head", false, 16, &links);
+        let members = [("refcnt", count, 0), ("ingress_msg", list, 64)];
+        writer.structure("sk_psock", false, 24, &members);
         writer.enumeration("sock_flags", &[("SOCK_DEAD", 0), ("SOCK_ZEROCOPY", 18)]);
         writer.bytes()
     }
@@ -72,8 +78,15 @@ mod tests {
 
     #[test]
     fn a_layout_is_read_from_what_the_kernel_says() {
-        let expected =
-            SocketLayout { waiting_at: 20, flags_at: 8, zero_copy: 1 << 18, ulp_at: 32, pad: 0 };
+        let expected = SocketLayout {
+            zero_copy: 1 << 18,
+            waiting_at: 20,
+            flags_at: 8,
+            ulp_at: 40,
+            user_data_at: 32,
+            users_at: 0,
+            queue_at: 8,
+        };
         assert_eq!(found(&kernel(8, "rmem_alloc")), Some(expected));
     }
 
@@ -86,7 +99,7 @@ mod tests {
     #[test]
     fn this_kernel_has_a_layout_that_makes_sense() {
         let layout = read().unwrap();
-        for offset in [layout.waiting_at, layout.flags_at, layout.ulp_at] {
+        for offset in [layout.waiting_at, layout.flags_at, layout.ulp_at, layout.user_data_at] {
             assert!((1..8_192).contains(&offset), "{layout:?}");
         }
         assert!(layout.zero_copy.is_power_of_two());

@@ -91,7 +91,9 @@ impl Rig {
         let id = PairId { number: self.places.into() };
         let map = self.ebpf.map_mut(names::PAIRS).ok_or(RigError::Missing("map pairs"))?;
         let mut pairs: Array<_, Pair> = Array::try_from(map).map_err(of(names::PAIRS))?;
-        pairs.set(place, Pair { id, ..Pair::default() }, 0).map_err(of(names::PAIRS))?;
+        let (client_at, server_at) = (Pair::SOMEWHERE, Pair::SOMEWHERE);
+        let pair = Pair { id, client_at, server_at, ..Pair::default() };
+        pairs.set(place, pair, 0).map_err(of(names::PAIRS))?;
         for (end, socket) in [(End::CLIENT, client.as_fd()), (End::SERVER, server.as_fd())] {
             let missing = RigError::Missing("map accelerated");
             let map = self.ebpf.map_mut(names::ACCELERATED).ok_or(missing)?;

@@ -277,7 +277,7 @@ fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, settings: Settings) -> Result<
         flags.bits |= TunableFlags::ACCESS_LOG.bits;
     }
     if settings.acceleration.is_some() {
-        flags.bits |= TunableFlags::ACCELERATION.bits;
+        flags.bits |= TunableFlags::ACCELERATION.bits | TunableFlags::ENLISTED.bits;
     }
     // Filters stay on across a restart: what is left alone must not be in the mesh in between.
     tunables.flags = Filters::of(tunables.flags).within(flags);

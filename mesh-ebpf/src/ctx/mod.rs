@@ -4,6 +4,7 @@
 //! Context fields are read and written volatile: the verifier accepts only single accesses of
 //! the declared width, and the compiler would otherwise merge or move them.
 
+mod elsewhere;
 mod message;
 mod options;
 mod sock;
@@ -29,6 +30,7 @@ use mesh_common::event::Event;
 use mesh_common::flow::Flows;
 use mesh_common::guard::Transition;
 
+pub(crate) use self::elsewhere::Elsewhere;
 pub(crate) use self::message::Message;
 pub(crate) use self::options::Options;
 pub(crate) use self::sock::Sock;
@@ -38,21 +40,26 @@ use crate::maps;
 
 /// The agent puts in what it knows from the kernel's BTF.
 #[unsafe(no_mangle)]
-static SOCKET_LAYOUT: SocketLayout =
-    SocketLayout { waiting_at: 0, flags_at: 0, zero_copy: 0, ulp_at: 0, pad: 0 };
+static SOCKET_LAYOUT: SocketLayout = SocketLayout {
+    zero_copy: 0,
+    waiting_at: 0,
+    flags_at: 0,
+    ulp_at: 0,
+    user_data_at: 0,
+    users_at: 0,
+    queue_at: 0,
+};
+
+#[inline(always)]
+fn socket_layout() -> SocketLayout {
+    // SAFETY: the static does not change once the program is loaded.
+    unsafe { ptr::read_volatile(&raw const SOCKET_LAYOUT) }
+}
 
 /// IANA protocol number of TCP.
 pub(crate) const TCP: u8 = 6;
 /// IANA protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
-
-/// What the kernel knows of a TCP socket.
-pub(crate) struct Inside {
-    /// Bytes that wait for their reader.
-    pub(crate) waiting: u32,
-    /// It sends without copying, or has an upper layer protocol such as kernel TLS: both need TCP.
-    pub(crate) taken: bool,
-}
 
 /// A socket in the hands of the kernel, for its storage.
 #[derive(Clone, Copy)]
@@ -107,28 +114,28 @@ impl Owner {
         state == ESTABLISHED || state == CLOSE_WAIT
     }
 
-    /// What the kernel knows of a TCP socket. Minimum kernel: 6.13, where data that was redirected
-    /// to the socket is among what waits in it.
+    /// Where it is in the kernel's memory: a number, to be looked at from another socket's program.
     #[inline(always)]
-    pub(crate) fn inside(self) -> Option<Inside> {
+    pub(crate) fn address(self) -> u64 {
+        self.raw as u64
+    }
+
+    /// Whether the socket sends without copying, or has an upper layer protocol such as kernel TLS:
+    /// both need TCP. So does one of which nothing is known.
+    #[inline(always)]
+    pub(crate) fn is_taken(self) -> bool {
         // SAFETY: the pointer is that of a context; the result is null or a socket.
         let tcp = unsafe { bpf_skc_to_tcp_sock(self.raw.cast()) }.cast::<c_void>();
-        // SAFETY: the static does not change once the program is loaded.
-        let layout = unsafe { ptr::read_volatile(&raw const SOCKET_LAYOUT) };
+        let layout = socket_layout();
         if tcp.is_null() || layout.waiting_at == 0 {
-            return None;
+            return true;
         }
         // SAFETY: the kernel's own description says that these words of the socket are there.
-        let (flags, ulp, waiting) = unsafe {
-            (
-                at::<u64>(tcp, layout.flags_at),
-                at::<*const c_void>(tcp, layout.ulp_at),
-                at::<u32>(tcp, layout.waiting_at),
-            )
-        };
+        let (flags, ulp) =
+            unsafe { (at::<u64>(tcp, layout.flags_at), at::<*const c_void>(tcp, layout.ulp_at)) };
         // Read again: the compiler would mix the pointer with numbers, which the verifier refuses.
         let has_ulp = load(&!ulp.is_null());
-        Some(Inside { waiting, taken: has_ulp || flags & layout.zero_copy != 0 })
+        has_ulp || flags & layout.zero_copy != 0
     }
 
     /// Whether the socket is one of the agent's that go where they ask to.
@@ -283,18 +290,18 @@ pub(crate) fn claim(place: &mut u64, from: u64, to: u64) -> bool {
     claimed
 }
 
-/// The same for a lock word.
+/// The same for a word of 32 bits.
 #[inline(always)]
-pub(crate) fn try_lock(lock: &mut u32) -> bool {
+pub(crate) fn exchange(place: &mut u32, from: u32, to: u32) -> bool {
     // SAFETY: as in `add`.
-    let (_, locked) = unsafe {
+    let (_, exchanged) = unsafe {
         atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
-            ptr::from_mut(lock),
-            0,
-            1,
+            ptr::from_mut(place),
+            from,
+            to,
         )
     };
-    locked
+    exchanged
 }
 
 /// The value behind a lookup in an array that only programs write.

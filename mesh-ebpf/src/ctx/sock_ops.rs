@@ -116,6 +116,16 @@ impl SockOps {
         if self.family() == AF_INET6 { six } else { IpKey::from_v4_word(four) }
     }
 
+    /// Asks for `RTT_CB` on this socket from now on, or no more.
+    #[inline(always)]
+    pub(crate) fn follow_round_trips(&self, on: bool) {
+        const RTT_CB_FLAG: u32 = 1 << 3;
+        let others = self.bpf_sock_ops_cb_flags() & !RTT_CB_FLAG;
+        let flags = if on { others | RTT_CB_FLAG } else { others };
+        // SAFETY: as in `op`. The call fails only for flags this kernel does not know.
+        unsafe { bpf_sock_ops_cb_flags_set(self.raw, flags.cast_signed()) };
+    }
+
     /// Asks for `STATE_CB` on this socket from now on.
     #[inline(always)]
     pub(crate) fn follow_states(&self) {

@@ -121,7 +121,8 @@ impl Bed {
 
     /// Switches acceleration of the whole node.
     pub fn accelerate(&mut self, on: bool) -> anyhow::Result<()> {
-        let flags = if on { TunableFlags::ACCELERATION } else { TunableFlags::default() };
+        let acceleration = if on { TunableFlags::ACCELERATION.bits } else { 0 };
+        let flags = TunableFlags { bits: TunableFlags::ENLISTED.bits | acceleration };
         let tunables = Tunables { abi_version: ABI_VERSION, flags, ..Tunables::default() };
         set(&mut self.object, names::TUNABLES, 0, tunables)
     }

@@ -12,8 +12,9 @@ use super::socket::{CHUNK, Link, beside, receive, send, stretch, wait};
 use super::{Blame as _, Deadline, Problem};
 use crate::bpf::accel::Rig;
 
-/// A body whose reader gives a sign now and then goes past TCP as a whole; of one whose reader is
-/// silent, what the window has no room for goes by TCP. Both arrive.
+/// A body whose reader gives a sign now and then goes past TCP as a whole, and so does one whose reader
+/// keeps up in silence, once the program knows its socket; before it does, what the window has no
+/// room for goes by TCP. All arrive.
 pub(super) fn large_body(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     const BODY: usize = 8 << 20;
     const PART: usize = 256 << 10;
@@ -36,11 +37,26 @@ pub(super) fn large_body(rig: &mut Rig, deadline: Deadline) -> Result<(), Proble
     link.redirected(rig, BODY as u64)?;
 
     let link = Link::open(rig, deadline)?;
+    send(&link.server, 0, 1, deadline)?;
+    receive(&link.client, 0, 1, deadline)?;
+    for at in (0..SILENT).step_by(PART) {
+        send(&link.client, at, PART, deadline)?;
+        receive(&link.server, at, PART, deadline)?;
+    }
+    let counted = link.pair(rig)?.sent.bytes;
+    if counted != SILENT as u64 {
+        return Err(Problem::Saw(format!(
+            "{counted} bytes of {SILENT} were redirected to a reader"
+        )));
+    }
+
+    let link = Link::open(rig, deadline)?;
     let reader = || receive(&link.server, 0, SILENT, deadline);
     beside(reader, || send(&link.client, 0, SILENT, deadline))?;
     let counted = link.pair(rig)?.sent.bytes;
     if counted == 0 || counted > WINDOW {
-        return Err(Problem::Saw(format!("{counted} bytes were redirected to a silent reader")));
+        let seen = format!("{counted} bytes were redirected to an unknown reader");
+        return Err(Problem::Saw(seen));
     }
     Ok(())
 }
@@ -59,15 +75,15 @@ pub(super) fn many_small_writes(rig: &mut Rig, deadline: Deadline) -> Result<(),
         })
     };
     beside(|| receive(&link.server, 0, total, deadline), writer)?;
-    // The reader says nothing, so that the rest goes by TCP.
+    // The reader is unknown because it says nothing, so that the rest goes by TCP.
     match link.pair(rig)?.sent.messages {
         MESSAGES => Ok(()),
         other => Err(Problem::Saw(format!("{other} messages of {WRITES} were redirected"))),
     }
 }
 
-/// Nobody reads, and the other end sends something now and then: what waits for it is known then,
-/// and that must be right.
+/// Nobody reads, and the other end sends something now and then, so that its socket is known: what
+/// waits in it must be right.
 pub(super) fn bounded(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     const BUFFER: usize = 128 << 10;
     /// The window, and what TCP's buffers may hold.
@@ -125,7 +141,7 @@ fn switch(rig: &mut Rig, deadline: Deadline) -> Result<(), Problem> {
     })?;
     link.redirected(rig, PART as u64)?;
     let path = link.pair(rig)?.sent_path;
-    if path == Path::TCP {
+    if path == Path::LEFT {
         return Ok(());
     }
     Err(Problem::Saw("the connection did not stay with TCP".to_owned()))

@@ -27,12 +27,13 @@ pub(in crate::bpf) type Sizes = BTreeMap<&'static str, u32>;
 pub(in crate::bpf) type Layouts = BTreeMap<&'static str, Layout>;
 
 /// Maps that belong to open sockets, or to agents of every layout: they are not translated.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 11] = [
     names::CONNS,
     names::CONNS_INDEX,
     names::CONNS_STATE,
     names::CONNS_OVERFLOW,
     names::FLOWS,
+    names::AUTO_CLIENTS,
     names::PAIRINGS,
     names::PAIRS,
     names::SOCKETS,

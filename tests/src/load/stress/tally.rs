@@ -119,7 +119,7 @@ impl Sums {
             self.redirected_messages += u64::from(messages);
             match path {
                 Path::REDIRECTED => self.redirected += 1,
-                Path::TCP if bytes > 0 => self.went_over += 1,
+                Path::LEFT => self.went_over += 1,
                 Path::TCP => self.by_tcp += 1,
                 // Nothing was sent.
                 _ => {}

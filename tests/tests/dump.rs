@@ -35,7 +35,7 @@ const WALKABLE: [(&str, &[&str]); 14] = [
 
 /// Maps that are empty here, too long to walk, or socket storage, which cannot be walked: their
 /// types are with the map for bpftool to print.
-const TYPED: [(&str, &str, &[&str]); 10] = [
+const TYPED: [(&str, &str, &[&str]); 11] = [
     (
         names::CONNS,
         "ConnRecord",

@@ -127,6 +127,13 @@ impl Bed {
         set(&mut self.object, names::TUNABLES, 0, tunables)
     }
 
+    /// Ends of connections that are in the map of sockets.
+    pub fn enlisted(&self) -> anyhow::Result<usize> {
+        let map = self.object.map(names::SOCKETS).context("no map of sockets")?;
+        let sockets: SockHash<_, SocketKey> = map.try_into()?;
+        Ok(sockets.keys().collect::<Result<Vec<_>, _>>()?.len())
+    }
+
     /// What the programs counted for a service's backend.
     pub fn counters(&self, number: u32) -> anyhow::Result<BackendCounters> {
         let map = self.object.map(names::BACKEND_COUNTERS).context("no counters")?;

@@ -1,0 +1,139 @@
+//! A connection that sends more than may wait for its reader goes over to TCP, and then leaves the
+//! map of sockets: in it, TCP is slower. One whose reader keeps up stays, whoever answers or not.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::Context as _;
+use mesh_common::accel::{Path, WINDOW};
+use mesh_tests::accel::{Bed, End, Route};
+use mesh_tests::netns::NetNs;
+use mesh_tests::wait::eventually;
+
+const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 1), 80);
+const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7000);
+const CHUNK: usize = 32 << 10;
+
+struct World {
+    client: End,
+    server: End,
+    cookie: u64,
+    bed: Bed,
+    _netns: NetNs,
+}
+
+/// An accelerated connection, of which nothing has been sent.
+fn world(what: &str) -> anyhow::Result<World> {
+    let mut bed = Bed::start(what)?;
+    let netns = NetNs::create(what)?;
+    bed.route(&Route { number: 1, vip: VIP, backend: BACKEND, accelerated: true })?;
+    let (mut client, mut server) =
+        (End::start(&bed.place(&netns))?, End::start(&bed.place(&netns))?);
+    server.listen(BACKEND)?;
+    let cookie = client.connect(VIP)?;
+    server.accept()?;
+    assert_eq!(bed.enlisted()?, 2);
+    Ok(World { client, server, cookie, bed, _netns: netns })
+}
+
+impl World {
+    fn paths(&self) -> anyhow::Result<(Path, Path)> {
+        let pair = self.bed.pairs()?.of(self.cookie)?.context("no account")?;
+        Ok((pair.sent_path, pair.received_path))
+    }
+}
+
+/// Sends more than the window while nobody reads; what was sent.
+fn overflow(sender: &mut End) -> anyhow::Result<String> {
+    let window = usize::try_from(WINDOW)?;
+    let mut sent = String::new();
+    for chunk in 0..window / CHUNK + 2 {
+        let text = format!("{chunk:05}-").repeat(CHUNK / 6);
+        sender.send(&text)?;
+        sent.push_str(&text);
+    }
+    Ok(sent)
+}
+
+#[test]
+fn a_stream_that_nobody_answers_leaves_the_map_with_every_byte_in_order() -> anyhow::Result<()> {
+    let mut world = world("leave")?;
+    let sent = overflow(&mut world.client)?;
+    // The other direction was never used, and follows.
+    assert_eq!(world.paths()?, (Path::LEFT, Path::TCP));
+    let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+    assert!(pair.sent.bytes <= WINDOW && pair.sent.bytes > WINDOW / 2, "{pair:?}");
+    // The sender has left, or leaves with the next acknowledgement; what was redirected waits.
+    assert!(world.bed.enlisted()? >= 1, "redirected bytes wait for their reader");
+    assert!(world.server.receive(sent.len())? == sent, "out of order");
+    eventually(|| {
+        let mut step = || -> anyhow::Result<usize> {
+            world.client.send("more")?;
+            assert_eq!(world.server.receive(4)?, "more");
+            world.bed.enlisted()
+        };
+        match step() {
+            Ok(0) => Ok(()),
+            other => Err(format!("still in the map: {other:?}")),
+        }
+    })?;
+    // Like any other connection from now on.
+    world.server.send("an answer")?;
+    assert_eq!(world.client.receive(9)?, "an answer");
+    world.client.shutdown()?;
+    world.server.send("the last answer")?;
+    world.server.shutdown()?;
+    assert_eq!(world.client.receive(100)?, "the last answer");
+    assert_eq!(world.server.receive(100)?, "");
+    Ok(())
+}
+
+#[test]
+fn a_large_answer_leaves_the_map_only_once_questions_have_been_read() -> anyhow::Result<()> {
+    let mut world = world("leave-answer")?;
+    world.client.send("question")?;
+    assert_eq!(world.server.receive(8)?, "question");
+    world.client.send("unread")?;
+    let sent = overflow(&mut world.server)?;
+    assert_eq!(world.paths()?, (Path::LEFT, Path::LEFT));
+    assert!(world.client.receive(sent.len())? == sent, "out of order");
+    for _ in 0..20 {
+        world.server.send("more")?;
+        assert_eq!(world.client.receive(4)?, "more");
+    }
+    assert_eq!(world.bed.enlisted()?, 2, "a question that was redirected waits");
+    assert_eq!(world.server.receive(6)?, "unread");
+    eventually(|| {
+        let mut step = || -> anyhow::Result<usize> {
+            world.server.send("more")?;
+            assert_eq!(world.client.receive(4)?, "more");
+            world.bed.enlisted()
+        };
+        match step() {
+            Ok(0) => Ok(()),
+            other => Err(format!("still in the map: {other:?}")),
+        }
+    })?;
+    world.client.send("question")?;
+    assert_eq!(world.server.receive(8)?, "question");
+    Ok(())
+}
+
+#[test]
+fn a_stream_whose_reader_keeps_up_stays_in_the_map_without_an_answer() -> anyhow::Result<()> {
+    let mut world = world("keeps-up")?;
+    let text = "x".repeat(CHUNK);
+    let rounds = 3 * usize::try_from(WINDOW)? / CHUNK;
+    for _ in 0..rounds {
+        world.client.send(&text)?;
+        assert_eq!(world.server.receive(CHUNK)?.len(), CHUNK);
+    }
+    for _ in 0..3_000 {
+        world.client.send("small")?;
+        assert_eq!(world.server.receive(5)?, "small");
+    }
+    let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+    assert_eq!((pair.sent_path, pair.received_path), (Path::REDIRECTED, Path::UNDECIDED));
+    assert_eq!(pair.sent.bytes, 3 * WINDOW + 15_000);
+    assert_eq!(world.bed.enlisted()?, 2);
+    Ok(())
+}

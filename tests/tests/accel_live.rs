@@ -77,7 +77,7 @@ fn wait_redirected(bed: &Testbed) -> anyhow::Result<()> {
 /// Waits until every direction goes by TCP, and traffic goes on.
 fn wait_tcp(bed: &Testbed, traffic: &Traffic) -> anyhow::Result<()> {
     traffic.wait_for(u64::from(FLOWS) * 20, PATIENCE)?;
-    let all = |pair: &Pair| (pair.sent_path, pair.received_path) == (Path::TCP, Path::TCP);
+    let all = |pair: &Pair| (pair.sent_path, pair.received_path) == (Path::LEFT, Path::LEFT);
     eventually(|| match pairs(&bed.node) {
         Ok(pairs) if pairs.iter().all(all) => Ok(()),
         other => Err(format!("{other:?}")),

@@ -2,6 +2,7 @@
 //! map of sockets: in it, TCP is slower. One whose reader keeps up stays, whoever answers or not.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
 
 use anyhow::Context as _;
 use mesh_common::accel::{Path, WINDOW};
@@ -135,5 +136,31 @@ fn a_stream_whose_reader_keeps_up_stays_in_the_map_without_an_answer() -> anyhow
     assert_eq!((pair.sent_path, pair.received_path), (Path::REDIRECTED, Path::UNDECIDED));
     assert_eq!(pair.sent.bytes, 3 * WINDOW + 15_000);
     assert_eq!(world.bed.enlisted()?, 2);
+    Ok(())
+}
+
+/// Whoever is in the middle of redirecting a message when another thread's goes by TCP must still find
+/// its reader in the map.
+#[test]
+fn no_byte_is_lost_of_many_writers_to_one_connection() -> anyhow::Result<()> {
+    const ROUNDS: usize = 8;
+    const BYTES: usize = 3 << 20;
+    let mut world = world("writers")?;
+    for round in 0..ROUNDS {
+        let message = [1_001, 30_011, 4_099, 65_537][round % 4];
+        let World { client, server, .. } = &mut world;
+        thread::scope(|scope| {
+            let other = scope.spawn(|| server.crowd(BYTES, message));
+            client.crowd(BYTES, message)?;
+            other.join().ok().context("panicked")?
+        })?;
+        let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+        assert!(pair.sent.bytes + pair.received.bytes > 0, "{pair:?}");
+        assert!(!pair.sent_path.may_redirect() && !pair.received_path.may_redirect(), "{pair:?}");
+        world.client.close()?;
+        world.server.close()?;
+        world.cookie = world.client.connect(VIP)?;
+        world.server.accept()?;
+    }
     Ok(())
 }

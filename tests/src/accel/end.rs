@@ -57,6 +57,12 @@ impl End {
         self.ask(&format!("send {text}")).map(drop)
     }
 
+    /// Has four threads write so many bytes each, in messages of a size, while it reads and checks what
+    /// four at the other end write. Both ends have to do it at the same time.
+    pub fn crowd(&mut self, bytes: usize, message: usize) -> anyhow::Result<()> {
+        self.ask(&format!("crowd {bytes} {message}")).map(drop)
+    }
+
     /// Waits until so many bytes are there; fewer where the stream ends before.
     pub fn receive(&mut self, bytes: usize) -> anyhow::Result<String> {
         self.ask(&format!("receive {bytes}"))

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrIn, connect};
 
 use super::cookie::cookie;
+use super::crowd;
 use crate::sys::disconnect;
 
 /// Longest wait for the other end.
@@ -64,6 +65,10 @@ impl End {
             }
             "send" => self.send(rest.as_bytes())?,
             "receive" => return self.receive(rest.parse()?),
+            "crowd" => {
+                let (bytes, message) = rest.split_once(' ').context("two numbers")?;
+                crowd::run(self.stream()?, bytes.parse()?, message.parse()?)?;
+            }
             "shutdown" => self.stream()?.shutdown(Shutdown::Write)?,
             "close" => self.stream = None,
             _ => bail!("unknown"),
@@ -109,7 +114,7 @@ impl End {
 }
 
 /// Does it as soon as it can be done.
-fn once_ready<T>(
+pub(super) fn once_ready<T>(
     socket: &impl AsFd,
     what: PollFlags,
     mut attempt: impl FnMut() -> io::Result<T>,

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod cookie;
+mod crowd;
 mod datagram;
 mod end;
 pub mod flow;

@@ -184,7 +184,7 @@ pub(crate) fn message(message: &Message<'_>) {
         let all = ctx::load(&outward.messages);
         ctx::store(&mut outward.messages_taken, all);
     }
-    let taken = owner.is_taken();
+    let taken = owner.is_taken() || reader.has_protocol();
     let redirected = reader.at != 0
         && !taken
         && ctx::load(outward).has_room(waiting, size)

@@ -29,6 +29,12 @@ impl Elsewhere {
         read::<u32>(self.at + u64::from(socket_layout().waiting_at)).map(u64::from)
     }
 
+    /// Whether it has an upper layer protocol such as kernel TLS, which decodes what comes by TCP.
+    #[inline(always)]
+    pub(crate) fn has_protocol(self) -> bool {
+        read::<u64>(self.at + u64::from(socket_layout().ulp_at)).unwrap_or(0) != 0
+    }
+
     /// Whether it is in a map of sockets, or a call that began when it was still goes on.
     #[inline(always)]
     pub(crate) fn is_enlisted(self) -> bool {
@@ -60,6 +66,7 @@ impl Elsewhere {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "words of 32 and 64 bits")]
 fn read<T: Copy>(address: u64) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     let size = size_of::<T>() as u32;

@@ -2,9 +2,11 @@
 //! between any two of them sees the old or the new state, never a dangling one.
 //!
 //! ```text
-//! install:  frontends gone → backends that take more, and new ones → slots → policies → heads
-//!           → backends that take less → frontends new and moved                now live
-//! retire:   grace → heads → policies → slots → backends            nobody reads them now
+//! install:  frontends gone → backends that take more, and new ones → slots → policies
+//!           → acceleration on → heads → acceleration off → backends that take less
+//!           → frontends new and moved                                          now live
+//! retire:   grace → heads → acceleration off → policies → slots → backends
+//!                                                                 nobody reads them now
 //! ```
 //!
 //! New entries take free indices only (see `reconcile::room`), so nothing that a reader can reach
@@ -50,6 +52,8 @@ pub enum MapOp {
     PutPolicy(ServiceIndex, Policy),
     /// Write a head. In a free entry, the programs keep nothing of an earlier holder.
     PutService(ServiceIndex, ServiceHead),
+    /// Turn the switch of acceleration: off, whoever is accelerated goes on by TCP.
+    Accelerate(bool),
     /// Close a service's breaker.
     ForgetService(ServiceIndex),
     /// Close a backend's breaker, end its ejection, or both.
@@ -105,6 +109,8 @@ pub struct Writes {
     pub forget: Vec<MapOp>,
     /// New and changed policies.
     pub policies: Vec<(ServiceIndex, Policy)>,
+    /// The switch of acceleration becomes this.
+    pub acceleration: Option<bool>,
     /// New and changed heads.
     pub heads: Vec<(ServiceIndex, ServiceHead)>,
     /// New frontends.
@@ -131,7 +137,11 @@ impl Writes {
         ops.extend(self.slots.into_iter().map(|(at, slot)| MapOp::PutSlot(at, slot)));
         ops.extend(self.forget);
         ops.extend(self.policies.into_iter().map(|(index, to)| MapOp::PutPolicy(index, to)));
+        let switch =
+            |wanted| (self.acceleration == Some(wanted)).then_some(MapOp::Accelerate(wanted));
+        ops.extend(switch(true));
         ops.extend(self.heads.into_iter().map(|(index, head)| MapOp::PutService(index, head)));
+        ops.extend(switch(false));
         ops.extend(self.less.into_iter().map(flags));
         let put = |(key, service)| MapOp::PutFrontend(key, Frontend { service });
         ops.extend(self.new.into_iter().map(put));
@@ -156,6 +166,7 @@ impl MapOp {
             }
             Self::PutSlot(at, slot) => image.slots.insert(at, slot),
             Self::PutService(index, head) => image.services.insert(index, head),
+            Self::Accelerate(on) => image.accelerating = on,
             Self::PutFrontend(key, frontend) => {
                 image.frontends.insert(key, frontend.service);
             }

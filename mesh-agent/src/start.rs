@@ -112,6 +112,7 @@ pub(crate) fn take_over(
     };
     let mut reconciler = Reconciler::open(maps, journal, here)?;
     reconciler.set_kernel(bpf::tcp::kernel());
+    reconciler.set_acceleration(loaded.accelerates);
     Ok(reconciler)
 }
 

@@ -12,6 +12,7 @@ use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
 use mesh_common::service::ServiceHead;
 use mesh_common::slot::Slot;
+use mesh_common::tunables::{TunableFlags, Tunables};
 
 use crate::node::Node;
 
@@ -34,6 +35,12 @@ pub fn pairs(node: &Node) -> anyhow::Result<Vec<Pair>> {
     let array: Array<_, Pair> = Map::Array(open(node, names::PAIRS)?).try_into()?;
     let pairs: Result<Vec<_>, _> = array.iter().collect();
     Ok(pairs?.into_iter().filter(|pair: &Pair| pair.id != PairId::default()).collect())
+}
+
+/// What the programs are told.
+pub fn flags(node: &Node) -> anyhow::Result<TunableFlags> {
+    let array: Array<_, Tunables> = Map::Array(open(node, names::TUNABLES)?).try_into()?;
+    Ok(array.get(&0, 0)?.flags)
 }
 
 impl PolicyMaps {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use mesh_common::accel::{Pair, Path};
+use mesh_common::tunables::TunableFlags;
 use mesh_tests::accel::End;
 use mesh_tests::backend::Backends;
 use mesh_tests::load::Mode;
 use mesh_tests::manifest::Manifest;
-use mesh_tests::maps::pairs;
+use mesh_tests::maps::{flags, pairs};
 use mesh_tests::stats::float;
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use mesh_tests::traffic::{Flows, Traffic};
@@ -63,6 +64,12 @@ fn pings() -> Flows {
 fn redirected(bed: &Testbed) -> anyhow::Result<u64> {
     let messages = |pair: &Pair| u64::from(pair.sent.messages) + u64::from(pair.received.messages);
     Ok(pairs(&bed.node)?.iter().map(messages).sum())
+}
+
+/// Whether the switch is on, and whether it ever was.
+fn switch(bed: &Testbed) -> anyhow::Result<(bool, bool)> {
+    let flags = flags(&bed.node)?;
+    Ok((flags.contains(TunableFlags::ACCELERATION), flags.contains(TunableFlags::ENLISTED)))
 }
 
 /// Waits until a hundred more messages have gone the short way.
@@ -120,6 +127,8 @@ fn a_service_that_does_not_ask_for_it_is_left_alone() -> anyhow::Result<()> {
     let outcome = Traffic::run_flows(&bed.node.place(), &pings(), 50)?;
     assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());
     assert_eq!(pairs(&bed.node)?, []);
+    // Nor does anybody pay for it.
+    assert_eq!(switch(&bed)?, (false, false));
     Ok(())
 }
 
@@ -199,7 +208,9 @@ fn nothing_is_sent_after_the_end_of_the_stream() -> anyhow::Result<()> {
 fn a_service_that_no_longer_asks_is_obeyed_by_open_connections() -> anyhow::Result<()> {
     let (bed, mut server, mut client) = connected()?;
     assert_eq!(redirected(&bed)?, 1);
+    assert_eq!(switch(&bed)?, (true, true));
     apply(&bed, "  acceleration: \"Off\"\n")?;
+    assert_eq!(switch(&bed)?, (false, true));
     for _ in 0..3 {
         client.send("question")?;
         assert_eq!(server.receive(8)?, "question");

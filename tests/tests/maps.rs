@@ -9,14 +9,15 @@ use mesh_agent::canary::room;
 use mesh_agent::compile::Limits;
 use mesh_agent::diff::MapOp;
 use mesh_agent::image::MapImage;
-use mesh_agent::maps::MapStore as _;
 use mesh_agent::maps::kernel::KernelMaps;
+use mesh_agent::maps::{Held, MapStore as _};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
 use mesh_common::service::{Algorithm, ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
+use mesh_common::tunables::TunableFlags;
 use mesh_tests::bpftool;
 use mesh_tests::cleanup::{self, Guard};
 use mesh_tests::require::{self, BPFFS};
@@ -105,6 +106,33 @@ fn what_is_written_is_read_by_whoever_opens_the_maps() -> anyhow::Result<()> {
     });
     maps.apply_all(&gone.chain(clear).collect::<Vec<_>>())?;
     assert_eq!(maps.read()?, MapImage::default());
+    Ok(())
+}
+
+#[test]
+fn the_switch_of_acceleration_is_one_flag_and_leaves_a_trace() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("switch")?;
+    let mut maps = KernelMaps::open(&pins)?;
+    let flags = || -> anyhow::Result<u64> {
+        let entries = bpftool::dump(&load::map_path(&pins, names::TUNABLES))?;
+        let value = entries.first().map(|entry| entry["formatted"]["value"].clone());
+        Ok(value.unwrap_or_default()["flags"]["bits"].as_u64().unwrap_or(u64::MAX))
+    };
+    let (on, trace) = (TunableFlags::ACCELERATION.bits, TunableFlags::ENLISTED.bits);
+    assert_eq!(flags()?, 0);
+    maps.apply(&MapOp::Accelerate(true))?;
+    assert_eq!(flags()?, u64::from(on | trace));
+    let held = Held { revision: 7, commit: 3 };
+    maps.set_held(held)?;
+    assert!(maps.read()?.accelerating);
+    maps.apply(&MapOp::Accelerate(false))?;
+    assert_eq!((flags()?, maps.held()?), (u64::from(trace), held));
+    assert!(!maps.read()?.accelerating);
+
+    // An agent that must not accelerate is off from its load on; what stays is the trace.
+    maps.apply(&MapOp::Accelerate(true))?;
+    drop(load::load(&object::object(None)?, &pins, LIMITS, TABLES, load::Settings::default())?);
+    assert_eq!((flags()?, maps.held()?), (u64::from(trace), held));
     Ok(())
 }
 

@@ -96,6 +96,8 @@ pub struct Loaded {
     pub replaced: Vec<&'static str>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Whether the programs can accelerate connections.
+    pub accelerates: bool,
 }
 
 /// Sizes of the maps that hold no policy.
@@ -209,7 +211,8 @@ fn load_with(
         judge_messages(&mut ebpf, &maps.join(names::SOCKETS))?;
     }
     set_tunables(&mut ebpf, pin_path, settings)?;
-    Ok(Loaded { ebpf, verified, replaced: Vec::new(), warnings: Vec::new() })
+    let accelerates = settings.acceleration.is_some();
+    Ok(Loaded { ebpf, verified, replaced: Vec::new(), warnings: Vec::new(), accelerates })
 }
 
 fn make(path: &Path) -> Result<(), LoadError> {
@@ -276,9 +279,10 @@ fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, settings: Settings) -> Result<
     if settings.access_log {
         flags.bits |= TunableFlags::ACCESS_LOG.bits;
     }
-    if settings.acceleration.is_some() {
-        flags.bits |= TunableFlags::ACCELERATION.bits | TunableFlags::ENLISTED.bits;
-    }
+    // What was on stays on, where it may be: open connections do not change over for a restart. The
+    // reconciler turns it on and off.
+    let kept = if settings.acceleration.is_some() { TunableFlags::ACCELERATION.bits } else { 0 };
+    flags.bits |= tunables.flags.bits & (kept | TunableFlags::ENLISTED.bits);
     // Filters stay on across a restart: what is left alone must not be in the mesh in between.
     tunables.flags = Filters::of(tunables.flags).within(flags);
     array.set(0, tunables, 0).map_err(pinned)

@@ -147,7 +147,7 @@ const fn head(slot_base: u32) -> ServiceHead {
 pub fn strip(image: &mut MapImage) {
     let ours = |head: &ServiceHead| head.flags.contains(ServiceFlags::CANARY);
     // The canary has no policies.
-    let MapImage { frontends, services, policies: _, slots, backends } = image;
+    let MapImage { frontends, services, slots, backends, .. } = image;
     let is_ours = |service: &ServiceIndex| services.get(service).is_some_and(ours);
     frontends.retain(|_, service| !is_ours(service));
     slots.retain(|_, slot| !is_ours(&slot.service));

@@ -28,6 +28,8 @@ pub struct MapImage {
     pub slots: Table<u32, Slot>,
     /// `backends`.
     pub backends: Table<BackendIndex, Backend>,
+    /// The switch of acceleration, in `tunables`.
+    pub accelerating: bool,
 }
 
 impl MapImage {
@@ -44,12 +46,16 @@ impl MapImage {
         self.policies.merge(&other.policies);
         self.slots.merge(&other.slots);
         self.backends.merge(&other.backends);
+        self.accelerating |= other.accelerating;
     }
 }
 
 /// One sorted line per entry, as `mesh-agent dump` prints it.
 impl fmt::Display for MapImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.accelerating {
+            writeln!(f, "ACCELERATION on")?;
+        }
         for (key, service) in &self.frontends {
             let proto = if key.proto == 6 { "TCP" } else { "UDP" };
             let addr = Address(&key.addr, key.port);

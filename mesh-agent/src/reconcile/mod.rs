@@ -17,6 +17,7 @@ mod own;
 mod room;
 mod stage;
 mod state;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -107,6 +108,11 @@ impl<M: MapStore> Reconciler<M> {
     /// Says what timeouts depend on; before the first [`Self::install`].
     pub const fn set_kernel(&mut self, kernel: Kernel) {
         self.state.kernel = kernel;
+    }
+
+    /// Says whether the programs can accelerate connections; before the first [`Self::install`].
+    pub const fn set_acceleration(&mut self, usable: bool) {
+        self.state.set_acceleration(usable);
     }
 
     /// Sets the present moment, since any fixed one, for slow start. The next [`Self::install`]
@@ -240,6 +246,7 @@ impl<M: MapStore> Reconciler<M> {
         self.maps.apply_all(&all)?;
         for op in &all {
             op.apply_to(&mut self.state.actual);
+            self.state.switch.follow(op);
             self.taken_over &= !matches!(op, MapOp::Grace);
         }
         Ok(())

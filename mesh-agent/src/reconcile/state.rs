@@ -13,6 +13,7 @@ use mesh_common::service::{ServiceFlags, ServiceIndex};
 
 use super::guarded::Guarded;
 use super::room::{Pool, Ranges};
+use super::switch::Switch;
 use crate::compile::{Kernel, Limits, UnitKey};
 use crate::diff::Forget;
 use crate::image::MapImage;
@@ -121,6 +122,8 @@ pub(super) struct State {
     pub(super) all: bool,
     /// Whose the guards are.
     pub(super) guarded: Guarded,
+    /// Who asks for acceleration.
+    pub(super) switch: Switch,
 }
 
 impl State {
@@ -151,6 +154,7 @@ impl State {
             troubles: BTreeMap::new(),
             all: false,
             guarded: Guarded::default(),
+            switch: Switch::default(),
         };
         state.adopt(actual);
         state
@@ -212,6 +216,7 @@ impl State {
         for unit in self.units.values_mut() {
             unit.index = None;
         }
+        self.switch.adopt(&actual);
         self.actual = actual;
         self.all = true;
         self.touch_all_guarded();
@@ -278,6 +283,7 @@ fn split_off(image: &mut MapImage, limits: Limits) -> MapImage {
         policies: image.policies.split_off(ServiceIndex { index: limits.services }),
         slots: image.slots.split_off(limits.slots),
         backends: image.backends.split_off(BackendIndex { index: limits.backends }),
+        accelerating: false,
     }
 }
 

@@ -85,6 +85,7 @@ impl State {
         self.garbage.frontends |= !gone.is_empty();
         update.writes.gone_goes_on = leading.iter().any(|index| update.changed.contains(index));
         update.writes.gone = gone;
+        update.writes.acceleration = self.switched(&update.writes.heads);
         update
     }
 
@@ -163,6 +164,7 @@ impl State {
         let garbage = &self.garbage;
         let mut ops = vec![MapOp::Grace];
         ops.extend(garbage.services.iter().map(|index| MapOp::ClearService(*index)));
+        ops.extend(self.switched_off(&garbage.services));
         let zero = |index: &ServiceIndex| MapOp::PutPolicy(*index, Policy::default());
         ops.extend(garbage.policies.iter().map(zero));
         for (index, (service, backends)) in &garbage.forget {

@@ -19,7 +19,7 @@ use mesh_common::reason::Reason;
 use mesh_common::service::{ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
-use mesh_common::tunables::Tunables;
+use mesh_common::tunables::{TunableFlags, Tunables};
 
 use self::forget::Guards;
 use super::{Held, MapError, MapStore};
@@ -197,6 +197,11 @@ impl MapStore for KernelMaps {
             MapOp::PutPolicy(ServiceIndex { index }, policy) => {
                 stored(names::POLICIES, self.policies.set(index, &policy, Order::Up))
             }
+            MapOp::Accelerate(on) => self.change_tunables(|Tunables { flags, .. }| {
+                // Sockets may be in the map of sockets from now on, also when it is off again.
+                let both = TunableFlags::ACCELERATION.bits | TunableFlags::ENLISTED.bits;
+                if on { flags.bits |= both } else { flags.bits &= !TunableFlags::ACCELERATION.bits }
+            }),
             MapOp::ForgetService(ServiceIndex { index }) => {
                 self.guards.forget_service(index);
                 Ok(())
@@ -260,6 +265,7 @@ impl MapStore for KernelMaps {
         image.slots = used(&self.slots).collect();
         let backend = |(index, backend)| (BackendIndex { index }, backend);
         image.backends = used(&self.backends).map(backend).collect();
+        image.accelerating = self.tunables()?.flags.contains(TunableFlags::ACCELERATION);
         Ok(image)
     }
 
@@ -273,12 +279,10 @@ impl MapStore for KernelMaps {
     }
 
     fn set_held(&mut self, held: Held) -> Result<(), MapError> {
-        let mut tunables = self.tunables()?;
-        tunables.revision = held.revision;
-        tunables.commit = held.commit;
-        self.tunables
-            .update(&[(0, tunables)])
-            .map_err(|(_, source)| MapError::Write { map: names::TUNABLES, source: source.into() })
+        self.change_tunables(|tunables| {
+            tunables.revision = held.revision;
+            tunables.commit = held.commit;
+        })
     }
 
     fn held(&self) -> Result<Held, MapError> {
@@ -309,5 +313,15 @@ impl KernelMaps {
     fn tunables(&self) -> Result<Tunables, MapError> {
         let values = self.tunables.entry(0).map_err(read_error(names::TUNABLES))?;
         Ok(values.first().copied().unwrap_or_default())
+    }
+
+    /// Reads, changes and writes them. Others do the same with what is theirs: all on one thread, see
+    /// [`crate::bpf::enrol`].
+    fn change_tunables(&self, change: impl FnOnce(&mut Tunables)) -> Result<(), MapError> {
+        let mut tunables = self.tunables()?;
+        change(&mut tunables);
+        let failed =
+            |source: io::Error| MapError::Write { map: names::TUNABLES, source: source.into() };
+        self.tunables.update(&[(0, tunables)]).map_err(|(_, source)| failed(source))
     }
 }

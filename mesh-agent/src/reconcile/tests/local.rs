@@ -103,9 +103,14 @@ fn acceleration_is_one_write_of_the_head() {
     for acceleration in [Acceleration::On, Acceleration::Off] {
         let config = ServiceConfig { acceleration, ..config("a", &[]) };
         let (ops, _) = after(&mut reconciler, put(config));
-        let [MapOp::PutService(_, head)] = ops.as_slice() else { panic!("{ops:?}") };
-        let on = head.flags.contains(ServiceFlags::ACCELERATED);
-        assert_eq!(on, acceleration == Acceleration::On);
+        let on = acceleration == Acceleration::On;
+        // The switch is on before it and off after it.
+        let (switch, head) = match ops.as_slice() {
+            [MapOp::Accelerate(true), MapOp::PutService(_, head)] => (true, head),
+            [MapOp::PutService(_, head), MapOp::Accelerate(false)] => (false, head),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((switch, head.flags.contains(ServiceFlags::ACCELERATED)), (on, on));
         let dumped = reconciler.actual().to_string();
         assert_eq!(dumped.contains("errno-113 ACCELERATED\n"), on, "{dumped}");
         assert!(dumped.contains("BACKEND 1 10.1.0.1:8080 SERVICE=1 LOCAL\n"), "{dumped}");

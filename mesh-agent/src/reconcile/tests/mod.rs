@@ -8,6 +8,7 @@ mod local;
 mod order;
 mod same;
 mod scale;
+mod switch;
 
 use std::time::Duration;
 
@@ -24,7 +25,9 @@ use crate::testing::{LIMITS, Objects, changes, endpoint, here, name, put, servic
 const NOW: Duration = Duration::ZERO;
 
 fn opened_over<M: MapStore>(maps: M) -> Reconciler<M> {
-    Reconciler::open(maps, Journal::in_memory(), here()).unwrap()
+    let mut reconciler = Reconciler::open(maps, Journal::in_memory(), here()).unwrap();
+    reconciler.set_acceleration(true);
+    reconciler
 }
 
 fn fresh(objects: &Objects) -> Reconciler<MemoryMaps> {

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, HashMap, PerCpuArray, SockHash};
@@ -14,8 +15,9 @@ use mesh_agent::bpf::object;
 use mesh_common::accel::SocketKey;
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
-use mesh_common::counter::BackendCounters;
+use mesh_common::counter::{BackendCounters, ReasonCount};
 use mesh_common::frontend::{Frontend, FrontendKey};
+use mesh_common::reason::Reason;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::tunables::{TunableFlags, Tunables};
@@ -54,14 +56,22 @@ pub struct Bed {
     object: Ebpf,
     pins: PathBuf,
     _unpin: Guard,
-    cgroup: Cgroup,
+    cgroup: Arc<Cgroup>,
 }
 
 impl Bed {
     /// Loads and attaches; acceleration is on.
     pub fn start(what: &str) -> anyhow::Result<Self> {
+        Self::start_on(Arc::new(Cgroup::create(what)?), what)
+    }
+
+    /// Another one on the same cgroup: its programs run after this one's.
+    pub fn beside(&self, what: &str) -> anyhow::Result<Self> {
+        Self::start_on(Arc::clone(&self.cgroup), what)
+    }
+
+    fn start_on(cgroup: Arc<Cgroup>, what: &str) -> anyhow::Result<Self> {
         require::kernel()?;
-        let cgroup = Cgroup::create(what)?;
         let pins = Path::new(BPFFS).join(unique(what));
         let undo = pins.clone();
         let unpin = cleanup::on_exit(move || drop(fs::remove_dir_all(undo)));
@@ -140,6 +150,13 @@ impl Bed {
         let counters: PerCpuArray<_, BackendCounters> = map.try_into()?;
         let values = counters.get(&number, 0)?;
         Ok(values.iter().copied().fold(BackendCounters::default(), BackendCounters::plus))
+    }
+
+    /// How often the programs gave a reason.
+    pub fn count(&self, reason: Reason) -> anyhow::Result<u64> {
+        let map = self.object.map(names::REASONS).context("no reasons")?;
+        let reasons: PerCpuArray<_, ReasonCount> = map.try_into()?;
+        Ok(reasons.get(&reason.code, 0)?.iter().map(|count| count.count).sum())
     }
 
     /// The programs' account of accelerated connections.

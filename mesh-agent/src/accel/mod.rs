@@ -4,11 +4,13 @@
 //! socket_layout  the kernel's BTF → where a socket keeps what the program looks at
 //! selftest       sockets of the agent's own in private maps → a verdict for each case
 //! judge          verdicts → whether connections may be accelerated (pure)
+//! live           what goes past TCP, in words and figures (pure)
 //! ```
 
 mod btf;
 pub mod case;
 pub mod judge;
+pub mod live;
 pub mod metrics;
 mod selftest;
 mod socket_layout;

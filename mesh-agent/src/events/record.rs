@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mesh_common::accel::{Path, Paths};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
 use mesh_common::event::{Event, EventKind};
@@ -39,6 +40,9 @@ pub struct Record {
     pub bytes_received: u64,
     /// Segments retransmitted.
     pub retransmits: u32,
+    /// Which ways went what was sent and what was received, of a connection that could be
+    /// accelerated.
+    pub paths: Option<(Path, Path)>,
 }
 
 /// Decodes a record by its first field; `None` where the bytes are not one.
@@ -74,7 +78,7 @@ fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
     let (bytes_sent, bytes_received) = (reader.u64()?, reader.u64()?);
     let (client, frontend, backend) = (reader.ip()?, reader.ip()?, reader.ip()?);
     let (client_port, frontend_port) = (reader.u16()?, reader.u16()?);
-    let (backend_port, _pad) = (reader.u16()?, reader.u16()?);
+    let (backend_port, paths) = (reader.u16()?, Paths { bits: reader.u16()? });
     let (retransmits, _srtt) = (reader.u32()?, reader.u32()?);
     Some(Record {
         established,
@@ -86,6 +90,7 @@ fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
         bytes_sent,
         bytes_received,
         retransmits,
+        paths: paths.get(),
     })
 }
 
@@ -138,9 +143,14 @@ mod tests {
         let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
         assert!(!record.established);
         assert_eq!((record.service, record.retransmits), (9, 3));
+        assert_eq!(record.paths, None);
         assert_eq!(record.duration, Duration::from_millis(1500));
         assert_eq!(record.client, ("10.0.0.1".parse().unwrap(), 40_000));
         assert_eq!(decode(&bytes[..SIZE - 1]), None);
+        let paths = Paths::new(Path::LEFT, Path::REDIRECTED);
+        bytes[102..104].copy_from_slice(&paths.bits.to_ne_bytes());
+        let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
+        assert_eq!(record.paths, Some((Path::LEFT, Path::REDIRECTED)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use mesh_common::names;
 use tokio::io::unix::AsyncFd;
 
 use super::record::{Record, Told, decode};
+use crate::accel::live;
 use crate::bpf::load::map_path;
 use crate::guard::follower::Guards;
 
@@ -76,7 +77,10 @@ fn log(record: &Record) {
         bytes_sent,
         bytes_received,
         retransmits,
+        paths,
     } = record;
+    // Fields without a value are left out.
+    let paths = paths.map(|(sent, received)| (live::name(sent), live::name(received)));
     let address = |(ip, port): &(std::net::IpAddr, u16)| std::net::SocketAddr::new(*ip, *port);
     tracing::info!(
         target: "access",
@@ -88,6 +92,8 @@ fn log(record: &Record) {
         bytes_sent,
         bytes_recv = bytes_received,
         retransmits,
+        path_sent = paths.map(|(sent, _)| sent),
+        path_recv = paths.map(|(_, received)| received),
         "{}", if *established { "connection closed" } else { "connection failed" },
     );
 }

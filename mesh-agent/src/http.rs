@@ -70,6 +70,8 @@ pub struct Status {
     pub programs: Vec<ProgramStatus>,
     /// Programs of others at the same hooks.
     pub foreign: Vec<Foreign>,
+    /// Same-node acceleration.
+    pub acceleration: Accelerated,
     /// The policy maps.
     pub maps: Vec<MapUsage>,
     /// Services that cannot be programmed.
@@ -86,6 +88,19 @@ pub struct ProgramStatus {
     pub hook: HookStatus,
     /// What the canary found.
     pub fires: Fires,
+}
+
+/// How it is with same-node acceleration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accelerated {
+    /// `usable`, `unusable` or `off`: what this machine may do.
+    pub state: String,
+    /// The same in words, with what does not work or why it is unusable.
+    pub verdict: String,
+    /// Whether it is on, because a service asks for it.
+    pub active: bool,
+    /// Open connections whose ends have found each other.
+    pub connections: u64,
 }
 
 /// How full a map is.
@@ -220,6 +235,12 @@ async fn status(State(context): State<Context>) -> Response {
         cgroup: context.cgroup.clone(),
         programs,
         foreign: trust.foreign,
+        acceleration: Accelerated {
+            state: context.acceleration.judgement.state().to_owned(),
+            verdict: context.acceleration.judgement.to_string(),
+            active: stats.accelerating,
+            connections: stats.accelerated.connections,
+        },
         maps: stats.usage.iter().map(usage).collect(),
         rejections: stats.rejections.iter().map(reject).collect(),
         warnings,

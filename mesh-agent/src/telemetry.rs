@@ -80,7 +80,7 @@ pub fn render(
     agent(&mut registry, stats, line);
     health::metrics::register(&mut registry, checks);
     metrics::register(&mut registry, guards);
-    accel::metrics::register(&mut registry, acceleration);
+    accel::metrics::register(&mut registry, acceleration, stats.accelerating, &stats.accelerated);
     hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;

@@ -1,6 +1,7 @@
 //! Accelerated connections: data goes from socket to socket and is counted, and whatever happens to
 //! the agent, no byte of it is lost.
 
+use std::fs;
 use std::net::SocketAddrV4;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use mesh_tests::stats::float;
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use mesh_tests::traffic::{Flows, Traffic};
 use mesh_tests::wait::eventually;
+use serde_json::json;
 
 /// Spec of the service's config.
 const ON: &str = "  acceleration: \"On\"\n";
@@ -35,7 +37,12 @@ fn start(config: &str) -> anyhow::Result<(Backends, Testbed)> {
 
 /// A node whose service is accelerated, and two ends that have exchanged a message.
 fn connected() -> anyhow::Result<(Testbed, End, End)> {
-    let bed = Testbed::start(NAME)?;
+    connected_with(&SMALL)
+}
+
+/// The same, of an agent with these flags.
+fn connected_with(flags: &[&str]) -> anyhow::Result<(Testbed, End, End)> {
+    let bed = Testbed::start_with(NAME, flags)?;
     apply(&bed, ON)?;
     let (mut server, mut client) = (End::start(&bed.node.place())?, End::start(&bed.node.place())?);
     server.listen(SocketAddrV4::new(backend(0), PORT))?;
@@ -129,6 +136,50 @@ fn a_service_that_does_not_ask_for_it_is_left_alone() -> anyhow::Result<()> {
     assert_eq!(pairs(&bed.node)?, []);
     // Nor does anybody pay for it.
     assert_eq!(switch(&bed)?, (false, false));
+    Ok(())
+}
+
+/// Open connections and bytes past TCP by direction, as the agent tells them: those whose data goes
+/// past TCP, those that have not sent, and the bytes.
+fn told(bed: &Testbed, direction: &str) -> anyhow::Result<String> {
+    let metrics = bed.node.metrics()?;
+    let connections = |path| {
+        let labels = [("direction", direction), ("path", path)];
+        metrics.sum("mesh_agent_accelerated_connections", &labels)
+    };
+    let bytes = metrics.sum("mesh_agent_accelerated_open_bytes", &[("direction", direction)]);
+    Ok(format!("{} {} {bytes}", connections("redirected"), connections("none")))
+}
+
+#[test]
+fn what_is_open_is_told_and_what_has_ended_is_in_the_log() -> anyhow::Result<()> {
+    let flags = [&SMALL[..], &["--access-log"]].concat();
+    let (bed, mut server, mut client) = connected_with(&flags)?;
+    assert_eq!(told(&bed, "sent")?, "1 0 8");
+    assert_eq!(told(&bed, "received")?, "0 1 0");
+    server.send("an answer")?;
+    assert_eq!(client.receive(9)?, "an answer");
+    assert_eq!(told(&bed, "received")?, "1 0 9");
+    let status = bed.node.status()?["acceleration"].clone();
+    assert_eq!(status["state"], "usable", "{status}");
+    assert_eq!((&status["active"], &status["connections"]), (&json!(true), &json!(1)));
+    assert!(status["verdict"].as_str().is_some_and(|it| it.starts_with("usable")), "{status}");
+
+    drop((server, client));
+    eventually(|| {
+        let log = fs::read_to_string(bed.node.scratch().join("log"));
+        let log = log.map_err(|error| error.to_string())?;
+        let line = log.lines().find(|line| line.contains("connection closed"));
+        let line = line.ok_or("no line")?;
+        let parts =
+            ["bytes_sent=8 ", "bytes_recv=9 ", "path_sent=\"redirected\" path_recv=\"redirected\""];
+        match parts.iter().find(|part| !line.contains(*part)) {
+            Some(part) => Err(format!("no {part} in {line}")),
+            None => Ok(()),
+        }
+    })?;
+    assert_eq!(told(&bed, "sent")?, "0 0 0");
+    assert_eq!(told(&bed, "received")?, "0 0 0");
     Ok(())
 }
 

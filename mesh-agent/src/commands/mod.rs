@@ -17,7 +17,7 @@ use crate::config::{
     CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, Switch, UninstallArgs,
 };
 use crate::guard::dump;
-use crate::http::{ProgramStatus, Status};
+use crate::http::{Accelerated, ProgramStatus, Status};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::kernel::affinity::monotonic;
@@ -106,6 +106,7 @@ fn table(status: &Status) -> String {
         format!("CONNECTED  {}", status.connected),
         format!("REVISION   {}", status.live_revision),
         format!("CGROUP     {}", status.cgroup.display()),
+        acceleration(&status.acceleration),
     ];
     if !status.reason.is_empty() {
         lines.push(format!("REASON     {}", status.reason));
@@ -139,6 +140,19 @@ fn table(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn acceleration(it: &Accelerated) -> String {
+    let now = match (it.state.as_str(), it.active) {
+        ("usable", false) => "; no service asks for it",
+        (_, true) => "; on",
+        _ => "",
+    };
+    let open = match it.connections {
+        0 => String::new(),
+        connections => format!("; {connections} connections"),
+    };
+    format!("SAMENODE   {}{now}{open}", it.verdict)
 }
 
 fn program(program: &ProgramStatus) -> String {

@@ -8,6 +8,7 @@ use mesh_common::names;
 use mesh_common::reason::Reason;
 
 use super::Maps;
+use crate::accel::live::Live;
 use crate::compile::{Limits, Rejection};
 use crate::ledger::{Account, Totals};
 use crate::maps::kernel::{KernelMaps, conns};
@@ -32,6 +33,10 @@ pub struct Stats {
     pub warnings: Vec<String>,
     /// Sockets of removed endpoints, by what became of them.
     pub ended: sockets::Totals,
+    /// Whether connections are accelerated now, because a service asks for it.
+    pub accelerating: bool,
+    /// Accelerated connections that are open.
+    pub accelerated: Live,
     /// Writes to the maps since the start.
     pub writes: u64,
     /// Times the maps could not be written.
@@ -66,6 +71,8 @@ pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
         rejections: report.rejections.clone(),
         warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
         ended: state.upkeep.ended(),
+        accelerating: reconciler.actual().accelerating,
+        accelerated: maps.accelerated(&state.pin_path)?,
         writes: state.writes,
         failures: state.failures,
     })

@@ -4,6 +4,7 @@
 pub mod affinity;
 pub mod conns;
 mod forget;
+mod pairs;
 pub mod words;
 
 use std::io;

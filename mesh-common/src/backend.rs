@@ -1,6 +1,7 @@
 //! Backends: where connections go. One per (service port, endpoint).
 
 use crate::addr::IpKey;
+use crate::flags::flags;
 use crate::service::ServiceIndex;
 
 /// Index into `backends` and `backend_counters`.
@@ -41,6 +42,8 @@ pub struct BackendFlags {
     pub bits: u16,
 }
 
+flags!(BackendFlags);
+
 impl BackendFlags {
     /// No new connections: session affinity chooses again. Open connections and the flows of
     /// unconnected datagram sockets go on.
@@ -50,13 +53,6 @@ impl BackendFlags {
 
     /// The endpoint is on this node.
     pub const LOCAL: Self = Self { bits: 4 };
-
-    /// Whether all bits of `flags` are set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn contains(self, flags: Self) -> bool {
-        self.bits & flags.bits == flags.bits
-    }
 
     /// Whether it takes new connections.
     #[must_use]

@@ -2,6 +2,7 @@
 
 use crate::addr::IpKey;
 use crate::backend::BackendIndex;
+use crate::flags::flags;
 use crate::logic::breaker::Ticket;
 use crate::service::ServiceIndex;
 
@@ -86,6 +87,8 @@ pub struct ConnFlags {
     pub bits: u16,
 }
 
+flags!(ConnFlags);
+
 impl ConnFlags {
     /// The backend's active connections include this one.
     pub const ACTIVE: Self = Self { bits: 1 };
@@ -107,13 +110,6 @@ impl ConnFlags {
     const ROUND: u16 = 0xf;
     const ROUND_AT: u32 = 8;
     const SERVICE_ROUND_AT: u32 = 12;
-
-    /// With the bits of others.
-    #[must_use]
-    #[inline(always)]
-    pub const fn and(self, others: Self) -> Self {
-        Self { bits: self.bits | others.bits }
-    }
 
     /// With what the backend's breaker gave the connection.
     #[must_use]
@@ -160,13 +156,6 @@ impl ConnFlags {
     #[inline(always)]
     const fn of(self, flag: Self, at: u32) -> Ticket {
         Ticket { round: (self.bits >> at & Self::ROUND) as u64, trial: self.contains(flag) }
-    }
-
-    /// Whether all bits of `flags` are set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn contains(self, flags: Self) -> bool {
-        self.bits & flags.bits == flags.bits
     }
 }
 

@@ -30,6 +30,7 @@ pub mod conn;
 pub mod counter;
 pub mod enrol;
 pub mod event;
+mod flags;
 pub mod flow;
 pub mod frontend;
 pub mod guard;

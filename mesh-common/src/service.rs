@@ -1,5 +1,7 @@
 //! Services as the kernel sees them: one per service port, by index.
 
+use crate::flags::flags;
+
 /// Index into `services`. One index per (service, port).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -74,6 +76,8 @@ pub struct ServiceFlags {
     pub bits: u32,
 }
 
+flags!(ServiceFlags);
+
 impl ServiceFlags {
     /// Without a backend, let the connection go to the virtual address itself.
     pub const PASS_THROUGH: Self = Self { bits: 1 };
@@ -95,11 +99,4 @@ impl ServiceFlags {
     pub const ACCELERATED: Self = Self { bits: 128 };
     /// Beside [`Self::ACCELERATED`]: only those of clients that are in the map `auto_clients`.
     pub const AUTO: Self = Self { bits: 256 };
-
-    /// Whether all bits of `flags` are set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn contains(self, flags: Self) -> bool {
-        self.bits & flags.bits == flags.bits
-    }
 }

@@ -1,5 +1,7 @@
 //! What the programs read to know how to behave; written by the agent.
 
+use crate::flags::flags;
+
 /// The only value of the `tunables` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,6 +25,8 @@ pub struct TunableFlags {
     pub bits: u32,
 }
 
+flags!(TunableFlags);
+
 impl TunableFlags {
     /// Report every closed connection on the ring, not only failures.
     pub const ACCESS_LOG: Self = Self { bits: 1 };
@@ -42,11 +46,4 @@ impl TunableFlags {
     /// Sockets can be in the map of sockets. Set with [`Self::ACCELERATION`], and stays: a socket that
     /// connects again has to leave.
     pub const ENLISTED: Self = Self { bits: 128 };
-
-    /// Whether all bits of `flags` are set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn contains(self, flags: Self) -> bool {
-        self.bits & flags.bits == flags.bits
-    }
 }

@@ -120,8 +120,8 @@ impl EnrolMaps {
     /// Lets the programs ask the map `direct`, or not.
     pub fn set_direct(&mut self, on: bool) -> Result<(), EnrolError> {
         let mut tunables = self.tunables()?;
-        let others = tunables.flags.bits & !TunableFlags::DIRECT.bits;
-        tunables.flags.bits = others | if on { TunableFlags::DIRECT.bits } else { 0 };
+        let (direct, flags) = (TunableFlags::DIRECT, tunables.flags);
+        tunables.flags = if on { flags.and(direct) } else { flags.without(direct) };
         self.tunables.set(0, tunables, 0).map_err(failure("write", names::TUNABLES))
     }
 

@@ -21,8 +21,7 @@ use crate::ledger::Account;
 use crate::world::{Member, World};
 
 /// What sends readers to the policy.
-const ASK: ServiceFlags =
-    ServiceFlags { bits: ServiceFlags::GUARDED.bits | ServiceFlags::TIMED.bits };
+const ASK: ServiceFlags = ServiceFlags::GUARDED.and(ServiceFlags::TIMED);
 
 /// A kernel service that the world asks for.
 #[derive(Debug, Default)]

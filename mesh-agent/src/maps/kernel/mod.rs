@@ -200,8 +200,9 @@ impl MapStore for KernelMaps {
             }
             MapOp::Accelerate(on) => self.change_tunables(|Tunables { flags, .. }| {
                 // Sockets may be in the map of sockets from now on, also when it is off again.
-                let both = TunableFlags::ACCELERATION.bits | TunableFlags::ENLISTED.bits;
-                if on { flags.bits |= both } else { flags.bits &= !TunableFlags::ACCELERATION.bits }
+                let both = TunableFlags::ACCELERATION.and(TunableFlags::ENLISTED);
+                *flags =
+                    if on { flags.and(both) } else { flags.without(TunableFlags::ACCELERATION) };
             }),
             MapOp::ForgetService(ServiceIndex { index }) => {
                 self.guards.forget_service(index);

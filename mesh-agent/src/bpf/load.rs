@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use mesh_common::accel::SocketLayout;
@@ -80,7 +80,7 @@ pub enum LoadError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: Box<aya::maps::MapError>,
+        source: Box<MapError>,
     },
 }
 
@@ -235,24 +235,26 @@ pub fn map_path(pin_path: &Path, map: &str) -> PathBuf {
 
 /// Refuses maps of another layout before anything is touched.
 fn check_abi(pin_path: &Path) -> Result<(), LoadError> {
-    let path = map_path(pin_path, names::TUNABLES);
-    if !path.exists() {
-        return Ok(());
-    }
+    let other = |found| Err(LoadError::Abi { path: pin_path.to_owned(), found });
     let pinned = |error| LoadError::Pinned { path: pin_path.to_owned(), source: Box::new(error) };
-    let data = MapData::from_pin(&path).map_err(pinned)?;
-    let same_size = data.info().map_err(pinned)?.value_size() as usize == size_of::<Tunables>();
-    if !same_size {
-        return Err(LoadError::Abi { path: pin_path.to_owned(), found: 0 });
-    }
-    let array: Array<_, Tunables> = Array::try_from(Map::Array(data)).map_err(pinned)?;
+    let array = match pinned_tunables(pin_path) {
+        Ok(Some(array)) => array,
+        Ok(None) => return Ok(()),
+        Err(MapError::InvalidValueSize { .. }) => return other(0),
+        Err(error) => return Err(pinned(error)),
+    };
     let found = array.get(&0, 0).map_err(pinned)?.abi_version;
     // 0: an agent made the map and died before it wrote the version.
-    if found == ABI_VERSION || found == 0 {
-        Ok(())
-    } else {
-        Err(LoadError::Abi { path: pin_path.to_owned(), found })
+    if found == ABI_VERSION || found == 0 { Ok(()) } else { other(found) }
+}
+
+/// The pinned switches; `None` where nothing is pinned.
+fn pinned_tunables(pin_path: &Path) -> Result<Option<Array<MapData, Tunables>>, MapError> {
+    let path = map_path(pin_path, names::TUNABLES);
+    if !path.exists() {
+        return Ok(None);
     }
+    Array::try_from(Map::Array(MapData::from_pin(&path)?)).map(Some)
 }
 
 /// Attaches the program for messages to the map of sockets.
@@ -316,20 +318,15 @@ pub(super) struct Switch {
 impl Switch {
     /// Of the maps below a path; of none where there are none.
     pub(super) fn open(pin_path: &Path) -> io::Result<Self> {
-        let path = map_path(pin_path, names::TUNABLES);
-        if !path.exists() {
-            return Ok(Self { tunables: None });
-        }
-        let data = MapData::from_pin(&path).map_err(io::Error::other)?;
-        let tunables = Array::try_from(Map::Array(data)).map_err(io::Error::other)?;
-        Ok(Self { tunables: Some(tunables) })
+        let tunables = pinned_tunables(pin_path).map_err(io::Error::other)?;
+        Ok(Self { tunables })
     }
 
     /// Has what is accelerated go on by TCP, and accelerates nothing more.
     pub(super) fn off(&mut self) -> io::Result<()> {
         let Some(array) = &mut self.tunables else { return Ok(()) };
         let mut tunables = array.get(&0, 0).map_err(io::Error::other)?;
-        tunables.flags.bits &= !TunableFlags::ACCELERATION.bits;
+        tunables.flags = tunables.flags.without(TunableFlags::ACCELERATION);
         array.set(0, tunables, 0).map_err(io::Error::other)
     }
 }

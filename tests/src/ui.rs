@@ -16,6 +16,13 @@ pub fn note(line: impl AsRef<str>) {
     drop(writeln!(io::stderr().lock(), "{}", line.as_ref()));
 }
 
+/// Says that every promise was kept; an error where some were broken.
+pub fn promises(broken: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(broken.is_empty(), "promises broken:\n  {}", broken.join("\n  "));
+    say("Every promise was kept.");
+    Ok(())
+}
+
 /// Ends a program: the whole chain of an error on one line, without a backtrace.
 #[must_use]
 pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {

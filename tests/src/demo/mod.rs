@@ -7,7 +7,7 @@ mod story;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
 
 use crate::ui;
@@ -27,12 +27,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(path) = &cli.json {
         write_json(path, &report.to_json())?;
     }
-    let broken = report.broken_promises();
-    if !broken.is_empty() {
-        bail!("promises broken:\n  {}", broken.join("\n  "));
-    }
-    ui::say("\nEvery promise was kept.");
-    Ok(())
+    ui::say("");
+    ui::promises(&report.broken_promises())
 }
 
 /// Writes figures as indented JSON.

@@ -88,11 +88,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let broken: Vec<String> =
         reports.iter().flat_map(|report| report.broken_promises(cli.connections)).collect();
-    if !broken.is_empty() {
-        bail!("promises broken:\n  {}", broken.join("\n  "));
-    }
-    ui::say("Every promise was kept.");
-    Ok(())
+    ui::promises(&broken)
 }
 
 fn table(cli: &Cli) -> anyhow::Result<Vec<Report>> {

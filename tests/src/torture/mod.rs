@@ -10,7 +10,6 @@ mod upgrade;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use clap::Parser;
 
 use self::load::Load;
@@ -74,12 +73,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(path) = &cli.json {
         write_json(path, &report.to_json())?;
     }
-    let broken = report.broken_promises();
-    if !broken.is_empty() {
-        bail!("promises broken:\n  {}", broken.join("\n  "));
-    }
-    ui::say("Every promise was kept.");
-    Ok(())
+    ui::promises(&report.broken_promises())
 }
 
 /// Runs it and returns the figures, good or bad.

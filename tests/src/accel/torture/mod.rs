@@ -9,7 +9,7 @@ mod report;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde_json::json;
 
@@ -72,9 +72,5 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         write_json(path, &json!({ "seed": seed, "largest": cli.largest, "legs": legs }))?;
     }
     let broken: Vec<String> = reports.iter().flat_map(Report::broken_promises).collect();
-    if !broken.is_empty() {
-        bail!("promises broken (seed {seed}):\n  {}", broken.join("\n  "));
-    }
-    ui::say("Every promise was kept.");
-    Ok(())
+    ui::promises(&broken).with_context(|| format!("seed {seed}"))
 }

@@ -128,6 +128,7 @@ fn maps_are_kept_where_nothing_changes_and_replaced_where_sizes_do() -> anyhow::
         names::CONNS_STATE,
         names::CONNS_OVERFLOW,
         names::FLOWS,
+        names::AUTO_CLIENTS,
         names::PAIRINGS,
         names::PAIRS,
         names::SOCKETS,

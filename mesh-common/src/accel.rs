@@ -120,6 +120,39 @@ pub struct Accelerated {
     pub place: u32,
     /// Which end this is.
     pub end: End,
+    /// While the socket is not to sleep for long, what it had instead.
+    pub alarm: Alarm,
+}
+
+/// Keep-alive of a socket, as it was before the programs changed it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Alarm {
+    /// Not changed, or changed and was off, or changed and was on.
+    pub state: AlarmState,
+    /// `TCP_KEEPIDLE`, seconds.
+    pub idle: u32,
+    /// `TCP_KEEPINTVL`, seconds.
+    pub interval: u32,
+    /// `TCP_KEEPCNT`.
+    pub count: u32,
+}
+
+/// What has become of a socket's keep-alive.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AlarmState {
+    /// The number.
+    pub code: u32,
+}
+
+impl AlarmState {
+    /// It is the application's.
+    pub const UNSET: Self = Self { code: 0 };
+    /// The programs have switched it on.
+    pub const WAS_OFF: Self = Self { code: 1 };
+    /// The programs have changed its times.
+    pub const WAS_ON: Self = Self { code: 2 };
 }
 
 /// Value of `pairs`, by the place of the client's record in `conns`.
@@ -140,6 +173,10 @@ pub struct Pair {
     pub sent: Direction,
     /// From server to client.
     pub received: Direction,
+    /// Not 0: of what the client redirected, nothing is on its way to the server's queue any more.
+    pub sent_done: u32,
+    /// The same of what the server redirected.
+    pub received_done: u32,
     /// The client's cgroup, where the service is one of [`crate::service::ServiceFlags::AUTO`].
     pub cgroup: u64,
 }
@@ -276,8 +313,12 @@ pub struct SocketLayout {
     /// `refcnt` of `struct sk_psock`: the maps that the socket is in, and the calls that send or
     /// receive on it now.
     pub users_at: u32,
+    /// `link` of it: the list of the maps that the socket is in.
+    pub links_at: u32,
     /// `ingress_msg` of it: the list of redirected data that waits for its reader.
     pub queue_at: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Key of `auto_clients`: a client and a service of [`crate::service::ServiceFlags::AUTO`], between which connections

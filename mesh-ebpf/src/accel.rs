@@ -2,7 +2,8 @@
 //! without the network stack.
 
 use mesh_common::accel::{
-    Accelerated, AutoKey, Direction, End, Pair, PairId, PairKey, Pairing, Path, Paths, SocketKey,
+    Accelerated, Alarm, AutoKey, Direction, End, Pair, PairId, PairKey, Pairing, Path, Paths,
+    SocketKey,
 };
 use mesh_common::addr::IpKey;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
@@ -22,16 +23,16 @@ fn is_on() -> bool {
 }
 
 /// A socket connects. What it kept of an earlier connection goes, unread data with it: the kernel
-/// empties a disconnected socket's queue of TCP, but not this one.
+/// empties a disconnected socket's queue of TCP, but not this one. It is not accelerated again: what
+/// was on its way to it would be taken for the new connection's.
 #[inline(always)]
 pub(crate) fn again(ctx: &SockOps) {
     if !telemetry::flags().contains(TunableFlags::ENLISTED) {
         return;
     }
-    let owner = ctx.owner();
-    if let Some(own) = owner.accelerated(false) {
+    if let Some(own) = ctx.owner().accelerated(false) {
         ctx::strike(SocketKey { id: own.id, end: own.end, pad: 0 });
-        owner.forget_accelerated();
+        own.id = PairId::default();
     }
 }
 
@@ -80,12 +81,15 @@ pub(crate) fn client(ctx: &SockOps) {
         return;
     }
     let Some(pair) = ctx::shared(maps::pairs.get_ptr_mut(place)) else { return };
+    if owner.accelerated(false).is_some() {
+        return;
+    }
     let Some(own) = owner.accelerated(true) else {
         telemetry::count(Reason::SOCKETS_FULL);
         return;
     };
     let id = PairId::new(cookie, ctx.snd_nxt());
-    *own = Accelerated { id, place, end: End::CLIENT };
+    *own = Accelerated { id, place, end: End::CLIENT, alarm: Alarm::default() };
     let cgroup = ctx::load(&pair.cgroup);
     *pair = Pair { id, client_at: owner.address(), cgroup, ..Pair::default() };
     if !enlist(ctx, SocketKey { id, end: End::CLIENT, pad: 0 }) {
@@ -119,9 +123,11 @@ pub(crate) fn server(ctx: &SockOps) {
         telemetry::count(Reason::SOCKETS_FULL);
         return;
     };
-    *own = Accelerated { id, place, end: End::SERVER };
-    if enlist(ctx, SocketKey { id, end: End::SERVER, pad: 0 })
-        && let Some((_, pair)) = end(ctx.owner())
+    *own = Accelerated { id, place, end: End::SERVER, alarm: Alarm::default() };
+    let Some((_, pair)) = end(ctx.owner()) else { return };
+    // A client that has sent something by TCP already has decided for both directions.
+    if ctx::load(&pair.sent_path).may_redirect()
+        && enlist(ctx, SocketKey { id, end: End::SERVER, pad: 0 })
     {
         // From now on the client redirects.
         ctx::store(&mut pair.server_at, ctx.owner().address());
@@ -132,7 +138,7 @@ pub(crate) fn server(ctx: &SockOps) {
 fn enlist(ctx: &SockOps, key: SocketKey) -> bool {
     match ctx.enlist(key) {
         Ok(()) => {
-            ctx.follow_round_trips(true);
+            ctx.follow_segments(true);
             true
         }
         Err(errno) => {
@@ -171,25 +177,33 @@ pub(crate) fn message(message: &Message<'_>) {
     let owner = message.owner();
     let Some((own, pair)) = end(owner) else { return };
     let cgroup = ctx::load(&pair.cgroup);
-    let Ends { outward, path, back, own_at, other_at } = ends(own.end, pair);
-    if !ctx::load(path).may_redirect() {
+    let Ends { outward, path, done, back, own_at, other_at, .. } = ends(own.end, pair);
+    let before = ctx::load(path);
+    if !before.may_redirect() {
         return;
     }
-    ctx::store(own_at, owner.address());
+    if ctx::load(own_at) == Pair::SOMEWHERE {
+        ctx::store(own_at, owner.address());
+    }
     let to = SocketKey { id: own.id, end: own.end.other(), pad: 0 };
     let (size, reader) = (u64::from(message.size()), Elsewhere { at: ctx::load(other_at) });
     // A reader that cannot be looked at has read nothing.
-    let waiting = reader.waiting().unwrap_or(ctx::load(&outward.bytes));
+    let (known, waiting) = match reader.waiting() {
+        Some(waiting) => (true, waiting),
+        None => (false, ctx::load(&outward.bytes)),
+    };
     if waiting == 0 {
         let all = ctx::load(&outward.messages);
         ctx::store(&mut outward.messages_taken, all);
     }
     let taken = owner.is_taken() || reader.has_protocol();
+    // A reader may take it for the end of what there is when one way has no more. Where it can be
+    // chosen, the change comes when nothing waits.
+    let cannot_stop = known && waiting != 0 && before == Path::REDIRECTED;
     let redirected = reader.at != 0
         && !taken
         && ctx::load(outward).has_room(waiting, size)
-        && is_on()
-        && is_wanted(own.place, cgroup)
+        && (cannot_stop || is_on() && is_wanted(own.place, cgroup))
         && owner.sends()
         && advance(path, true) == Path::REDIRECTED
         && message.redirect(to);
@@ -199,9 +213,12 @@ pub(crate) fn message(message: &Message<'_>) {
         ctx::store(&mut outward.messages, messages);
         return;
     }
-    if advance(path, false) == Path::LEFT {
-        // The other direction follows, so that both ends can leave the map: TCP is slower in it.
-        advance(back, false);
+    // The connection goes over as a whole, so that it can leave the map.
+    advance(path, false);
+    advance(back, false);
+    // The map's use of this socket and that of this call: no other is on its way.
+    if (Elsewhere { at: ctx::load(own_at) }).has_users(2) {
+        ctx::store(done, 1);
     }
     if taken {
         telemetry::count(Reason::SOCKET_TAKEN);
@@ -221,67 +238,38 @@ fn advance(path: &mut Path, redirected: bool) -> Path {
     ctx::load(path)
 }
 
-/// TCP has measured a round trip on an end of a connection, so that something went by TCP. What goes
-/// that way for good leaves the map of sockets, once nothing that was redirected can be lost: a socket
-/// that is in no map forgets what waits for its reader, and takes no more.
-#[inline(always)]
-pub(crate) fn acknowledged(ctx: &SockOps) {
-    let Some((own, pair)) = end(ctx.owner()) else { return };
-    let id = own.id;
-    let Ends { path, back, own_at, other_at, .. } = ends(own.end, pair);
-    let (path, back) = (ctx::load(path), ctx::load(back));
-    let (here, there) =
-        (Elsewhere { at: ctx::load(own_at) }, Elsewhere { at: ctx::load(other_at) });
-    // Without another end nothing is ever redirected to this one.
-    let alone = there.at == 0;
-    if path.may_redirect() || back.may_redirect() && !alone {
-        return;
-    }
-    // Since `back` says TCP, calls that send on the other end redirect no more; those that began
-    // before still may.
-    if here.is_enlisted() && (back != Path::LEFT || here.is_drained() && !there.is_busy()) {
-        ctx::strike(SocketKey { id, end: own.end, pad: 0 });
-    }
-    if here.is_enlisted() {
-        return;
-    }
-    // Now nothing from here is on its way to the other end.
-    if !alone && there.is_enlisted() {
-        if !there.is_drained() {
-            return;
-        }
-        ctx::strike(SocketKey { id, end: own.end.other(), pad: 0 });
-    }
-    ctx.follow_round_trips(false);
-}
-
 /// A connection as one of its ends sees it.
-struct Ends<'a> {
-    outward: &'a mut Direction,
-    path: &'a mut Path,
-    back: &'a mut Path,
-    own_at: &'a mut u64,
-    other_at: &'a u64,
+pub(crate) struct Ends<'a> {
+    pub(crate) outward: &'a mut Direction,
+    pub(crate) path: &'a mut Path,
+    pub(crate) done: &'a mut u32,
+    pub(crate) back: &'a mut Path,
+    pub(crate) back_done: &'a u32,
+    pub(crate) own_at: &'a mut u64,
+    pub(crate) other_at: &'a u64,
 }
 
 #[inline(always)]
-fn ends(end: End, pair: &mut Pair) -> Ends<'_> {
-    let Pair { sent, received, sent_path, received_path, client_at, server_at, .. } = pair;
+pub(crate) fn ends(end: End, pair: &mut Pair) -> Ends<'_> {
     if end == End::CLIENT {
         Ends {
-            outward: sent,
-            path: sent_path,
-            back: received_path,
-            own_at: client_at,
-            other_at: server_at,
+            outward: &mut pair.sent,
+            path: &mut pair.sent_path,
+            done: &mut pair.sent_done,
+            back: &mut pair.received_path,
+            back_done: &pair.received_done,
+            own_at: &mut pair.client_at,
+            other_at: &pair.server_at,
         }
     } else {
         Ends {
-            outward: received,
-            path: received_path,
-            back: sent_path,
-            own_at: server_at,
-            other_at: client_at,
+            outward: &mut pair.received,
+            path: &mut pair.received_path,
+            done: &mut pair.received_done,
+            back: &mut pair.sent_path,
+            back_done: &pair.sent_done,
+            own_at: &mut pair.server_at,
+            other_at: &pair.client_at,
         }
     }
 }
@@ -299,7 +287,7 @@ fn is_wanted(place: u32, cgroup: u64) -> bool {
 
 /// The end of an accelerated connection, unless its client's is over.
 #[inline(always)]
-fn end(owner: Owner) -> Option<(Accelerated, &'static mut Pair)> {
+pub(crate) fn end(owner: Owner) -> Option<(Accelerated, &'static mut Pair)> {
     let own = *owner.accelerated(false)?;
     let pair = ctx::shared(maps::pairs.get_ptr_mut(own.place))?;
     if ctx::load(&pair.id) == own.id { Some((own, pair)) } else { None }

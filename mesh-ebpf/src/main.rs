@@ -18,6 +18,7 @@ mod connect;
 mod ctx;
 mod datagram;
 mod guard;
+mod leave;
 mod maps;
 mod panic;
 mod parts;

@@ -9,7 +9,7 @@ use mesh_common::logic::stage::{Change, failure, on_state};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{accel, guard, parts, records, telemetry, timeouts};
+use crate::{accel, guard, leave, parts, records, telemetry, timeouts};
 
 /// `BPF_SOCK_OPS_TIMEOUT_INIT`: how long the SYN, or its answer, has before it is sent again.
 const TIMEOUT_INIT: u32 = 1;
@@ -21,9 +21,9 @@ const ACTIVE_ESTABLISHED: u32 = 4;
 const PASSIVE_ESTABLISHED: u32 = 5;
 /// `BPF_SOCK_OPS_STATE_CB`: a change of the TCP state, on followed sockets.
 const STATE: u32 = 10;
-/// `BPF_SOCK_OPS_RTT_CB`: TCP has measured a round trip, on sockets that ask for it. Minimum
-/// kernel: 5.3.
-const ROUND_TRIP: u32 = 12;
+/// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: TCP is about to send a segment, on sockets that ask for it. Minimum
+/// kernel: 5.10.
+const SEGMENT: u32 = 14;
 
 #[inline(always)]
 pub(crate) fn sockops(ctx: &SockOps) {
@@ -33,7 +33,7 @@ pub(crate) fn sockops(ctx: &SockOps) {
         ACTIVE_ESTABLISHED => accel::client(ctx),
         PASSIVE_ESTABLISHED => accel::server(ctx),
         STATE => state(ctx),
-        ROUND_TRIP => accel::acknowledged(ctx),
+        SEGMENT => leave::segment(ctx),
         _ => {}
     }
 }

@@ -37,7 +37,9 @@ fn find(btf: &Btf<'_>) -> Option<SocketLayout> {
         ulp_at: tcp(&[connection, "icsk_ulp_ops"], 8, true)?,
         user_data_at: tcp(&[connection, inet, socket, "sk_user_data"], 8, true)?,
         users_at: field("sk_psock", &["refcnt", "refs", "counter"], 4, false)?,
+        links_at: field("sk_psock", &["link", "next"], 8, true)?,
         queue_at: field("sk_psock", &["ingress_msg", "next"], 8, true)?,
+        pad: 0,
     })
 }
 
@@ -66,8 +68,8 @@ mod tests {
         let count = writer.structure("refcount_struct", false, 4, &[("refs", atomic, 0)]);
         let links = [("next", pointer, 0), ("prev", pointer, 64)];
         let list = writer.structure("list_head", false, 16, &links);
-        let members = [("refcnt", count, 0), ("ingress_msg", list, 64)];
-        writer.structure("sk_psock", false, 24, &members);
+        let members = [("refcnt", count, 0), ("ingress_msg", list, 64), ("link", list, 192)];
+        writer.structure("sk_psock", false, 40, &members);
         writer.enumeration("sock_flags", &[("SOCK_DEAD", 0), ("SOCK_ZEROCOPY", 18)]);
         writer.bytes()
     }
@@ -85,7 +87,9 @@ mod tests {
             ulp_at: 40,
             user_data_at: 32,
             users_at: 0,
+            links_at: 24,
             queue_at: 8,
+            pad: 0,
         };
         assert_eq!(found(&kernel(8, "rmem_alloc")), Some(expected));
     }

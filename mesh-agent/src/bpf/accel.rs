@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use aya::maps::{Array, MapError, SkStorage, SockHash};
 use aya::programs::{ProgramError, SkMsg};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use mesh_common::accel::{Accelerated, End, Pair, PairId, SocketKey, SocketLayout};
+use mesh_common::accel::{Accelerated, Alarm, End, Pair, PairId, SocketKey, SocketLayout};
 use mesh_common::names;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::tunables::{TunableFlags, Tunables};
@@ -99,7 +99,7 @@ impl Rig {
             let map = self.ebpf.map_mut(names::ACCELERATED).ok_or(missing)?;
             let mut storage: SkStorage<_, Accelerated> =
                 SkStorage::try_from(map).map_err(of(names::ACCELERATED))?;
-            let own = Accelerated { id, place, end };
+            let own = Accelerated { id, place, end, alarm: Alarm::default() };
             storage.insert(&socket, own, 0).map_err(of(names::ACCELERATED))?;
             let map = self.ebpf.map_mut(names::SOCKETS).ok_or(RigError::Missing("map sockets"))?;
             let mut sockets: SockHash<_, SocketKey> =

@@ -52,9 +52,17 @@ impl Elsewhere {
     /// Whether a call that sends or receives on it may be going on, other than by TCP alone.
     #[inline(always)]
     pub(crate) fn is_busy(self) -> bool {
+        self.is_enlisted() && !self.has_users(1)
+    }
+
+    /// Whether so many use it as a socket of maps: each map that it is in, and each call that sends or
+    /// receives. In that order: a map takes it off its list before it gives its use back.
+    #[inline(always)]
+    pub(crate) fn has_users(self, count: u32) -> bool {
         let psock = self.psock();
-        // The map's own reference; each call takes one more.
-        psock != 0 && read::<u32>(psock + u64::from(socket_layout().users_at)) != Some(1)
+        let links = psock + u64::from(socket_layout().links_at);
+        read::<u32>(psock + u64::from(socket_layout().users_at)) == Some(count)
+            && read::<u64>(links) != Some(links)
     }
 
     /// What the kernel keeps of a socket that is in a map (`struct sk_psock`); 0 if it is in none.

@@ -19,8 +19,7 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
-    bpf_ktime_get_ns, bpf_map_delete_elem, bpf_set_retval, bpf_sk_storage_delete,
-    bpf_sk_storage_get, bpf_skc_to_tcp_sock,
+    bpf_ktime_get_ns, bpf_map_delete_elem, bpf_set_retval, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
 };
 use mesh_common::accel::{Accelerated, SocketKey, SocketLayout};
 use mesh_common::addr::IpKey;
@@ -47,7 +46,9 @@ static SOCKET_LAYOUT: SocketLayout = SocketLayout {
     ulp_at: 0,
     user_data_at: 0,
     users_at: 0,
+    links_at: 0,
     queue_at: 0,
+    pad: 0,
 };
 
 #[inline(always)]
@@ -90,17 +91,6 @@ impl Owner {
         let map = (&raw const maps::accelerated).cast_mut().cast();
         // SAFETY: the map is a socket storage of `Accelerated`.
         unsafe { self.storage(map, create).cast::<Accelerated>().as_mut() }
-    }
-
-    /// Forgets it.
-    #[inline(always)]
-    pub(crate) fn forget_accelerated(self) {
-        if self.raw.is_null() {
-            return;
-        }
-        let map = (&raw const maps::accelerated).cast_mut().cast();
-        // SAFETY: as in `accelerated`. It fails where there is none.
-        unsafe { bpf_sk_storage_delete(map, self.raw.cast()) };
     }
 
     /// Whether the socket may send: after `shutdown(SHUT_WR)`, and when the connection is over, only

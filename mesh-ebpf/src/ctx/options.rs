@@ -10,6 +10,7 @@ use super::{SockAddr, SockOps};
 const SOL_SOCKET: i32 = 1;
 const SOL_TCP: i32 = 6;
 const SO_KEEPALIVE: i32 = 9;
+const SO_RCVLOWAT: i32 = 18;
 const TCP_KEEPIDLE: i32 = 4;
 const TCP_KEEPINTVL: i32 = 5;
 const TCP_KEEPCNT: i32 = 6;
@@ -73,6 +74,29 @@ pub(crate) trait Options {
         self.set(SOL_TCP, TCP_KEEPIDLE, idle);
         self.set(SOL_TCP, TCP_KEEPINTVL, interval);
         self.set(SOL_TCP, TCP_KEEPCNT, count);
+    }
+}
+
+impl SockOps {
+    /// Seconds before the first probe and between two, and how many of them.
+    #[inline(always)]
+    pub(crate) fn keep_alive_times(&self) -> (u32, u32, u32) {
+        let get = |option, default| self.get(SOL_TCP, option).unwrap_or(default);
+        (get(TCP_KEEPIDLE, 7_200), get(TCP_KEEPINTVL, 75), get(TCP_KEEPCNT, 9))
+    }
+
+    /// Sends no probes any more.
+    #[inline(always)]
+    pub(crate) fn keep_no_longer_alive(&self) {
+        self.set(SOL_SOCKET, SO_KEEPALIVE, 0);
+    }
+
+    /// Wakes who waits for data that is there. Setting the option does it (`tcp_set_rcvlowat`), also to
+    /// what it was.
+    #[inline(always)]
+    pub(crate) fn wake_reader(&self) {
+        let bytes = self.get(SOL_SOCKET, SO_RCVLOWAT).unwrap_or(1);
+        self.set(SOL_SOCKET, SO_RCVLOWAT, bytes);
     }
 }
 

@@ -116,12 +116,12 @@ impl SockOps {
         if self.family() == AF_INET6 { six } else { IpKey::from_v4_word(four) }
     }
 
-    /// Asks for `RTT_CB` on this socket from now on, or no more.
+    /// Asks for `HDR_OPT_LEN_CB` on this socket from now on, or no more.
     #[inline(always)]
-    pub(crate) fn follow_round_trips(&self, on: bool) {
-        const RTT_CB_FLAG: u32 = 1 << 3;
-        let others = self.bpf_sock_ops_cb_flags() & !RTT_CB_FLAG;
-        let flags = if on { others | RTT_CB_FLAG } else { others };
+    pub(crate) fn follow_segments(&self, on: bool) {
+        const WRITE_HDR_OPT_CB_FLAG: u32 = 1 << 6;
+        let others = self.bpf_sock_ops_cb_flags() & !WRITE_HDR_OPT_CB_FLAG;
+        let flags = if on { others | WRITE_HDR_OPT_CB_FLAG } else { others };
         // SAFETY: as in `op`. The call fails only for flags this kernel does not know.
         unsafe { bpf_sock_ops_cb_flags_set(self.raw, flags.cast_signed()) };
     }

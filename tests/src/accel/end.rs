@@ -68,6 +68,12 @@ impl End {
         self.ask(&format!("receive {bytes}"))
     }
 
+    /// Reads so many bytes, each time until a read gives less than it could, and then after the next
+    /// event of edge-triggered epoll.
+    pub fn receive_by_edges(&mut self, bytes: usize) -> anyhow::Result<()> {
+        self.ask(&format!("edges {bytes}")).map(drop)
+    }
+
     /// Sends no more.
     pub fn shutdown(&mut self) -> anyhow::Result<()> {
         self.ask("shutdown").map(drop)

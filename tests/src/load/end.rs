@@ -6,8 +6,9 @@ use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{SockaddrIn, connect};
 
 use super::cookie::cookie;
@@ -65,6 +66,7 @@ impl End {
             }
             "send" => self.send(rest.as_bytes())?,
             "receive" => return self.receive(rest.parse()?),
+            "edges" => self.receive_by_edges(rest.parse()?)?,
             "crowd" => {
                 let (bytes, message) = rest.split_once(' ').context("two numbers")?;
                 crowd::run(self.stream()?, bytes.parse()?, message.parse()?)?;
@@ -110,6 +112,35 @@ impl End {
         }
         buffer.truncate(length);
         Ok(String::from_utf8(buffer)?)
+    }
+}
+
+impl End {
+    /// Reads as event loops may that save calls: an event, reads until one gives less than it could,
+    /// the next event.
+    fn receive_by_edges(&self, bytes: usize) -> anyhow::Result<()> {
+        let mut stream = self.stream()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+        let mut buffer = vec![0; 8 << 10];
+        let mut all = 0;
+        while all < bytes {
+            let events =
+                epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::try_from(PATIENCE)?)?;
+            ensure!(events > 0, "no event after {all} of {bytes} bytes");
+            loop {
+                let count = match stream.read(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    outcome => outcome?,
+                };
+                ensure!(count > 0, "the stream ends after {all} of {bytes} bytes");
+                all += count;
+                if count < buffer.len() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -244,7 +244,7 @@ fn guards() -> impl Strategy<Value = ServiceConfig> {
         prop::option::weighted(0.3, outlier),
         prop::option::weighted(0.3, timeouts),
         prop::option::of(check),
-        prop_oneof![Just(Acceleration::Off), Just(Acceleration::On)],
+        prop_oneof![Just(Acceleration::Off), Just(Acceleration::On), Just(Acceleration::Auto),],
     )
         .prop_map(
             |(circuit_breaker, outlier_detection, timeouts, health_check, acceleration)| {

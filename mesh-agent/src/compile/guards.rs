@@ -50,17 +50,24 @@ pub(super) fn policy(
     if policy != guards {
         flags.bits |= ServiceFlags::TIMED.bits;
     }
-    if config.acceleration == Acceleration::On {
-        flags.bits |= ServiceFlags::ACCELERATED.bits;
-    }
+    flags.bits |= accelerated(config.acceleration).bits;
     (policy, flags)
+}
+
+const fn accelerated(acceleration: Acceleration) -> ServiceFlags {
+    let on = ServiceFlags::ACCELERATED.bits;
+    match acceleration {
+        Acceleration::Off => ServiceFlags { bits: 0 },
+        Acceleration::On => ServiceFlags { bits: on },
+        Acceleration::Auto => ServiceFlags { bits: on | ServiceFlags::AUTO.bits },
+    }
 }
 
 const fn says_something(config: &ServiceConfig) -> bool {
     config.circuit_breaker.is_some()
         || config.outlier_detection.is_some()
         || config.timeouts.is_some()
-        || matches!(config.acceleration, Acceleration::On)
+        || !matches!(config.acceleration, Acceleration::Off)
 }
 
 fn thresholds(from: model::Thresholds) -> Thresholds {

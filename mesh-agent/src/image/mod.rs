@@ -121,6 +121,7 @@ impl fmt::Display for Extras<'_> {
             (ServiceFlags::GUARDED, " GUARDED"),
             (ServiceFlags::TIMED, " TIMED"),
             (ServiceFlags::ACCELERATED, " ACCELERATED"),
+            (ServiceFlags::AUTO, " AUTO"),
         ] {
             if head.flags.contains(flag) {
                 f.write_str(name)?;

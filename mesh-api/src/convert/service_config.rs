@@ -21,8 +21,6 @@ const MAX_DRAIN: Duration = Duration::from_hours(24);
 const MATCH: &str = "not supported: the kernel sees connections, not requests; rules that look \
      into requests need an L7 proxy, which is not there yet: remove this field; connections are \
      shared out by weight";
-/// Why acceleration cannot be left to the agents.
-const AUTO: &str = "Auto is not supported yet: use On where both ends are event-driven, or Off";
 
 pub(super) fn from_wire(
     fields: &mut Fields,
@@ -65,12 +63,10 @@ pub(super) fn from_wire(
 fn acceleration(fields: &mut Fields, value: i32) -> Acceleration {
     const AT: &str = "spec.acceleration";
     let value = fields.check(AT, wire::Acceleration::try_from(value)).unwrap_or_default();
-    fields.unsupported(AT, value == wire::Acceleration::Auto, AUTO);
     match value {
         wire::Acceleration::On => Acceleration::On,
-        wire::Acceleration::Unspecified | wire::Acceleration::Off | wire::Acceleration::Auto => {
-            Acceleration::Off
-        }
+        wire::Acceleration::Auto => Acceleration::Auto,
+        wire::Acceleration::Unspecified | wire::Acceleration::Off => Acceleration::Off,
     }
 }
 
@@ -170,6 +166,7 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
         let acceleration = match acceleration {
             Acceleration::Off => wire::Acceleration::Unspecified,
             Acceleration::On => wire::Acceleration::On,
+            Acceleration::Auto => wire::Acceleration::Auto,
         };
         Self {
             traffic_rules: traffic_rules.iter().map(rule).collect(),

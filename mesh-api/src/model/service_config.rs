@@ -42,6 +42,8 @@ pub enum Acceleration {
     Off,
     /// It does, where the node can do that.
     On,
+    /// It does for clients of which the node has seen that they and the endpoints can bear it.
+    Auto,
 }
 
 /// One share of the connections.

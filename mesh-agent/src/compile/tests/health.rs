@@ -248,6 +248,8 @@ fn acceleration_is_for_tcp() {
     let (on, off) = (tcp(Acceleration::On), tcp(Acceleration::Off));
     assert_eq!(on.head.flags, ServiceFlags::ACCELERATED);
     assert_eq!(off.head.flags, ServiceFlags::default());
+    let auto = ServiceFlags::ACCELERATED.bits | ServiceFlags::AUTO.bits;
+    assert_eq!(tcp(Acceleration::Auto).head.flags.bits, auto);
     // It is no policy, and asks for none.
     assert_eq!((on.policy, &on.warnings), (Guards::default(), &off.warnings));
     let udp = udp_plan(with(Acceleration::On));

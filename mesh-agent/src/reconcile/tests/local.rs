@@ -159,10 +159,12 @@ proptest! {
                 service.vips.contains(&key.addr.to_ip()) && service.ports.iter().any(port)
             });
             let config = objects.configs.get(&holder.unwrap().name);
-            let says = config.is_some_and(|config| config.acceleration == Acceleration::On);
+            let says = |value| config.is_some_and(|config| config.acceleration == value);
+            let (on, auto) = (says(Acceleration::On), says(Acceleration::Auto));
             let head = reconciler.actual().services.at(*index);
             let is = head.flags.contains(ServiceFlags::ACCELERATED);
-            prop_assert_eq!(is, says && key.proto == 6);
+            prop_assert_eq!(is, (on || auto) && key.proto == 6);
+            prop_assert_eq!(head.flags.contains(ServiceFlags::AUTO), auto && key.proto == 6);
         }
     }
 }

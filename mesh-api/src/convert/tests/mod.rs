@@ -10,7 +10,6 @@ use crate::model::{
     Acceleration, ClientKey, Errno, HashKey, LoadBalancer, LocalityMode, LocalityPolicy,
     LocalityScope, Object, OnNoBackend, Policy, Protocol, Service, ServiceConfig, SessionAffinity,
 };
-use crate::violation::Reason;
 use crate::wire;
 
 const SERVICE: &str = "ports: [{port: 80}], vips: [10.96.0.10]";
@@ -248,27 +247,14 @@ fn acceleration_is_off_unless_it_is_on() {
     assert_eq!(config("").acceleration, Acceleration::Off);
     assert_eq!(config("acceleration: Off").acceleration, Acceleration::Off);
     assert_eq!(config("acceleration: On").acceleration, Acceleration::On);
+    assert_eq!(config("acceleration: Auto").acceleration, Acceleration::Auto);
     let wrong = |value: &str, said: &str| {
         let said = format!("spec.acceleration: {said}");
         refused("ServiceConfig", &format!("acceleration: {value}"), &[&said]);
     };
-    wrong("Auto", "Auto is not supported yet: use On where both ends are event-driven, or Off");
     wrong("on", "\"on\" is not one of Off, On, Auto");
     // What other programs make of `On` when they write a manifest again.
     wrong("true", "expected text (put it in quotes), found the boolean true");
-    let spec = wire::ServiceConfig {
-        acceleration: wire::Acceleration::Auto.into(),
-        ..wire::ServiceConfig::default()
-    };
-    let metadata = wire::Metadata {
-        namespace: "default".to_owned(),
-        name: "a".to_owned(),
-        ..wire::Metadata::default()
-    };
-    let spec = Some(wire::object::Spec::ServiceConfig(spec));
-    let object = wire::Object { metadata: Some(metadata), spec };
-    let errors = Object::try_from(object).expect_err("refused");
-    assert_eq!(errors[0].reason, Reason::NotSupported);
 }
 
 #[test]

@@ -167,8 +167,7 @@ fn config() -> impl Strategy<Value = wire::ServiceConfig> {
         },
     );
     let drain = prop::option::of(0..86_400_001_u64);
-    // 3 is Auto, which is refused.
-    let rest = (drain, 0..3_i32);
+    let rest = (drain, 0..4_i32);
     (rules, prop::option::of(balancer), rest, super::resilience::specs()).prop_map(
         |(traffic_rules, load_balancer, (drain_timeout_ms, acceleration), specs)| {
             wire::ServiceConfig {

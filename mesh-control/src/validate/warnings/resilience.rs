@@ -72,7 +72,7 @@ fn udp(service: &Service, config: &ServiceConfig, of: &Objects<'_>, found: &mut 
         ("outlierDetection", config.outlier_detection.is_some()),
         ("timeouts", timeouts.is_some_and(|it| it.connect.is_some() || it.idle.is_some())),
         ("retry", timeouts.is_some_and(|it| it.retry.is_some())),
-        ("acceleration", config.acceleration == Acceleration::On),
+        ("acceleration", config.acceleration != Acceleration::Off),
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {
         let message = format!("{field} has no effect{where_}");
@@ -140,7 +140,7 @@ fn nowhere(
     reached: Reached,
     found: &mut Vec<Warning>,
 ) {
-    let on = config.acceleration == Acceleration::On;
+    let on = config.acceleration != Acceleration::Off;
     if on && reached.endpoints > 0 && !reached.placed {
         let message = format!(
             "acceleration has no effect: no endpoint that Service {} sends connections to states \

@@ -93,6 +93,7 @@ fn acceleration_needs_endpoints_that_say_where_they_are() {
                      endpoint that Service web sends connections to states its node: set spec.node"];
     let (world, _) = after(&World::default(), "svc web 10.1.0.1\nep a web 10.0.0.1");
     assert_eq!(after(&world, on).1, expected);
+    assert_eq!(after(&world, "sc web acceleration: Auto").1, expected);
     assert_eq!(after(&world, "sc web acceleration: Off").1, NONE);
     // The endpoints may be on their way.
     assert_eq!(said(&format!("svc web 10.1.0.1\n{on}")), NONE);

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::accel;
+use crate::accel::{self, auto};
 use crate::bpf::direct::Direct;
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{self, Listeners, Trial};
@@ -39,7 +39,9 @@ use crate::maps::kernel::words::KernelGuards;
 use crate::reconcile::Reconciler;
 use crate::sockets;
 pub use crate::start::{Checked, check};
-use crate::start::{attach_first, enrolment, load_programs, only_one, restore, take_over};
+use crate::start::{
+    attach_first, cgroup_mount, enrolment, load_programs, only_one, restore, take_over,
+};
 use crate::upkeep::Upkeep;
 use crate::worker::{Worker, stamp};
 use crate::workload;
@@ -88,6 +90,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
     let guards_watch =
         watch_guards((&args.pin_path, &cgroup), words, inboxes, &worker, &mut threads)?;
+    let (alive, auto_watch) =
+        follow_auto((&args, &cgroup), acceleration.layout.is_some(), &mut threads)?;
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
@@ -117,6 +121,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         health: checks.source(),
         guards: guards.clone(),
         acceleration,
+        auto: auto_watch,
         trust: trust_watch,
         line: line_watch,
         served: held.commit > 0,
@@ -148,7 +153,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
             Some(ended.unwrap_or_else(|error| format!("a task has failed: {error}")))
         }
     };
-    end(tasks, &worker, threads).await?;
+    end(tasks, alive, &worker, threads).await?;
     match fault {
         Some(fault) => bail!("{fault}"),
         None => Ok(()),
@@ -158,11 +163,13 @@ pub async fn run(args: RunArgs) -> Result<()> {
 /// Ends tasks, then threads.
 async fn end(
     mut tasks: JoinSet<String>,
+    alive: mpsc::Sender<()>,
     worker: &Worker,
     threads: Vec<(&'static str, JoinHandle<()>)>,
 ) -> Result<()> {
     tracing::info!("ending; what is attached and pinned stays and serves on");
     tasks.shutdown().await;
+    drop(alive);
     worker.stop();
     for (name, thread) in threads {
         if thread.join().is_err() {
@@ -185,6 +192,21 @@ fn watch_guards(
     let (follow, repair, reports) = guard::open(places, words, inboxes, eject);
     threads.extend([start("guards", follow)?, start("repair", repair)?]);
     Ok(reports)
+}
+
+/// Starts the thread that decides about services with `acceleration: Auto`; it ends when what is
+/// returned is dropped.
+fn follow_auto(
+    (args, cgroup): (&RunArgs, &Path),
+    usable: bool,
+    threads: &mut Vec<Thread>,
+) -> Result<(mpsc::Sender<()>, watch::Receiver<auto::metrics::Figures>)> {
+    let places = auto::Places { pin_path: args.pin_path.clone(), cgroups: cgroup_mount(cgroup) };
+    let settings = usable.then(|| auto::Settings::every(args.acceleration_auto_interval));
+    let (alive, ended) = mpsc::channel();
+    let (figures, watched) = watch::channel(auto::metrics::Figures::default());
+    threads.push(start("auto", move || auto::run(&places, settings, &ended, &figures))?);
+    Ok((alive, watched))
 }
 
 /// A thread, and its name.

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh_api::manifest::duration::parse_duration;
 use mesh_api::model::Label;
 use mesh_common::{limits, names};
 
@@ -11,6 +13,10 @@ use crate::bpf::load::Tables;
 use crate::compile::Limits;
 use crate::enrol::glob::{CgroupGlob, NetnsGlob};
 use crate::enrol::rules::Rules;
+
+/// Bounds of the time between two looks at connections.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// The node agent of the mesh: keeps the kernel's maps as the control plane says.
 #[derive(Debug, Parser)]
@@ -100,6 +106,10 @@ pub struct RunArgs {
     /// self-test
     #[arg(long, env = "MESH_ACCELERATION", value_enum, default_value_t = Switch::On, value_name = "on|off")]
     pub acceleration: Switch,
+    /// How often connections of services with `acceleration: Auto` are looked at; how long they must
+    /// have been open, and pauses after a withdrawal, follow from it
+    #[arg(long, hide = true, value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    pub acceleration_auto_interval: Duration,
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub log_format: LogFormat,
@@ -167,6 +177,12 @@ impl EnrolArgs {
             exclude_namespaces: self.exclude_netns.clone(),
         }
     }
+}
+
+/// Time between two looks.
+fn interval(text: &str) -> Result<Duration, String> {
+    let said = parse_duration(text).filter(|it| (SHORTEST..=LONGEST).contains(it));
+    said.ok_or_else(|| "not a duration of 100ms to 1h, such as 10s".to_owned())
 }
 
 /// On or off.

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::accel::Prepared;
+use crate::accel::{Prepared, auto};
 use crate::bpf::effective::{Foreign, HookStatus, survey};
 use crate::canary::verdict::Fires;
 use crate::guard::follower::Guards;
@@ -38,6 +38,8 @@ pub struct Context {
     pub guards: Guards,
     /// What this kernel can do of same-node acceleration.
     pub acceleration: Arc<Prepared>,
+    /// What was decided about services that leave acceleration to the agent.
+    pub auto: watch::Receiver<auto::metrics::Figures>,
     /// What the keeper knows about the programs.
     pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
@@ -193,7 +195,8 @@ async fn metrics(State(context): State<Context>) -> Response {
         Err(error) => return failure(&error),
     };
     let programs = programs(&context);
-    let accel = &context.acceleration;
+    let auto = context.auto.borrow().clone();
+    let accel = (&*context.acceleration, &auto);
     match telemetry::render(&stats, &health, &guards, accel, &line, &programs, &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

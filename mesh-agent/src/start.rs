@@ -51,20 +51,23 @@ pub fn check(args: &RunArgs) -> Result<Checked> {
     })
 }
 
+/// Where cgroup v2 is mounted: of several places, the one through which the cgroup is named.
+pub(crate) fn cgroup_mount(cgroup: &Path) -> PathBuf {
+    let machine = Machine::read();
+    let mounted = machine.mounts.iter().filter(|(_, kind)| kind == "cgroup2");
+    let above = mounted.map(|(path, _)| path.as_path()).filter(|path| cgroup.starts_with(path));
+    above.max_by_key(|path| path.components().count()).unwrap_or(cgroup).to_owned()
+}
+
 /// Looks which cgroups there are, and how the flags judge them.
 pub(crate) fn enrolment(
     args: &RunArgs,
     cgroup: &Path,
     room: Room,
 ) -> Result<(Enrolment<Lister>, Outputs)> {
-    let machine = Machine::read();
-    // Of several places where it is mounted, the one through which the cgroup is named.
-    let mounted = machine.mounts.iter().filter(|(_, kind)| kind == "cgroup2");
-    let above = mounted.map(|(path, _)| path.as_path()).filter(|path| cgroup.starts_with(path));
-    let mount = above.max_by_key(|path| path.components().count()).unwrap_or(cgroup);
     let settings = Settings {
         rules: args.enrol.rules(),
-        base: Base::new(mount, cgroup)?,
+        base: Base::new(&cgroup_mount(cgroup), cgroup)?,
         room,
         names: PathBuf::from(enrol::namespaces::NAMES),
     };

@@ -70,7 +70,7 @@ pub fn render(
     stats: &Stats,
     checks: &health::metrics::Figures,
     guards: &stats::Stats,
-    acceleration: &Prepared,
+    (acceleration, auto): (&Prepared, &accel::auto::metrics::Figures),
     line: &Line,
     programs: &[ProgramStatus],
     foreign: &[Foreign],
@@ -81,6 +81,7 @@ pub fn render(
     health::metrics::register(&mut registry, checks);
     metrics::register(&mut registry, guards);
     accel::metrics::register(&mut registry, acceleration, stats.accelerating, &stats.accelerated);
+    accel::auto::metrics::register(&mut registry, auto);
     hooks(&mut registry, programs, foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;

@@ -6,7 +6,10 @@
 //! judge          verdicts → whether connections may be accelerated (pure)
 //! live           what goes past TCP, in words and figures (pure)
 //! ```
+//!
+//! `auto` decides about services that leave it to the agent.
 
+pub mod auto;
 mod btf;
 pub mod case;
 pub mod judge;

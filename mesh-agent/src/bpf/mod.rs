@@ -2,6 +2,7 @@
 
 pub mod accel;
 pub mod attach;
+pub mod auto;
 pub mod check;
 pub mod direct;
 pub mod effective;

@@ -10,6 +10,7 @@ use mesh_api::convert::milliseconds;
 
 use crate::accel::{self, case::Verdict};
 use crate::app::{Checked, check};
+use crate::bpf::auto::AutoClients;
 use crate::bpf::uninstall::uninstall;
 use crate::canary::verdict::Fires;
 use crate::canary::{self, Family};
@@ -57,6 +58,7 @@ pub fn run_dump(args: &DumpArgs) -> Result<()> {
     canary::strip(&mut image);
     let mut text = image.to_string();
     let now_ms = milliseconds(monotonic()?);
+    text.push_str(&AutoClients::open(&args.pin_path)?.dump()?);
     text.push_str(&dump::lines(&image, &KernelGuards::open(&args.pin_path)?, now_ms));
     let mut out = io::stdout().lock();
     match args.output {

@@ -12,7 +12,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use super::wire::{Family, Reply, Socket, destroy, dump};
+use super::filter::Which;
+use super::wire::{Extra, Family, Reply, Socket, destroy, dump};
 use super::{filter, wire};
 use crate::netns::{self, Namespace, NetnsError};
 
@@ -98,9 +99,24 @@ impl Diag {
         storage: Option<BorrowedFd<'_>>,
         mut see: impl FnMut(Socket),
     ) -> Result<(), DiagError> {
+        let extra = storage.map_or(Extra::None, |map| Extra::Storage(map.as_raw_fd()));
         for family in [Family::V4, Family::V6] {
-            let Some(filter) = filter::to_any(peers, family) else { continue };
-            self.list(family, protocol, &filter, storage, &mut see)?;
+            let Some(filter) = filter::to_any(peers, Which::Peer, family) else { continue };
+            self.list(family, protocol, &filter, extra, &mut see)?;
+        }
+        Ok(())
+    }
+
+    /// The same for TCP sockets of which one of the two addresses is among these, each with what it
+    /// has carried.
+    pub fn both_ends(
+        &mut self,
+        addresses: &[SocketAddr],
+        mut see: impl FnMut(Socket),
+    ) -> Result<(), DiagError> {
+        for family in [Family::V4, Family::V6] {
+            let Some(filter) = filter::to_any(addresses, Which::Either, family) else { continue };
+            self.list(family, Protocol::Tcp, &filter, Extra::Carried, &mut see)?;
         }
         Ok(())
     }
@@ -112,7 +128,7 @@ impl Diag {
         mut see: impl FnMut(Socket),
     ) -> Result<(), DiagError> {
         for family in [Family::V4, Family::V6] {
-            self.list(family, protocol, &[], None, &mut see)?;
+            self.list(family, protocol, &[], Extra::None, &mut see)?;
         }
         Ok(())
     }
@@ -122,12 +138,11 @@ impl Diag {
         family: Family,
         protocol: Protocol,
         filter: &[u8],
-        storage: Option<BorrowedFd<'_>>,
+        extra: Extra,
         see: &mut impl FnMut(Socket),
     ) -> Result<(), DiagError> {
         self.sequence = self.sequence.wrapping_add(1);
-        let storage = storage.map(|map| map.as_raw_fd());
-        self.send(&dump(family, protocol, filter, storage, self.sequence))?;
+        self.send(&dump(family, protocol, filter, extra, self.sequence))?;
         let mut end = None;
         while end.is_none() {
             for reply in self.receive(protocol)? {

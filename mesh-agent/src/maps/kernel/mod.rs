@@ -17,7 +17,7 @@ use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
 use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
-use mesh_common::service::{ServiceHead, ServiceIndex};
+use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
 use mesh_common::tunables::{TunableFlags, Tunables};
@@ -25,6 +25,7 @@ use mesh_common::tunables::{TunableFlags, Tunables};
 use self::forget::Guards;
 use super::{Held, MapError, MapStore};
 use crate::bpf;
+use crate::bpf::auto::AutoClients;
 use crate::bpf::load::map_path;
 use crate::bpf::mapped::{Access, Mapped, Order};
 use crate::bpf::pinned::{Pinned, boot};
@@ -45,6 +46,7 @@ pub struct KernelMaps {
     backend_state: Mapped<BackendState>,
     policies: Mapped<Policy>,
     guards: Guards,
+    auto: AutoClients,
     backend_counters: Arc<Pinned<u32, BackendCounters>>,
     service_counters: Pinned<u32, ServiceCounters>,
     reasons: Pinned<u32, ReasonCount>,
@@ -63,6 +65,7 @@ impl KernelMaps {
             backend_state: mapped(pin_path, names::BACKEND_STATE)?,
             policies: mapped(pin_path, names::POLICIES)?,
             guards: Guards::open(pin_path)?,
+            auto: AutoClients::open(pin_path)?,
             backend_counters: Arc::new(pinned(pin_path, names::BACKEND_COUNTERS)?),
             service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
             reasons: pinned(pin_path, names::REASONS)?,
@@ -217,8 +220,12 @@ impl MapStore for KernelMaps {
             MapOp::ClearService(ServiceIndex { index }) => {
                 let state = self.service_state.set(index, &ServiceState::default(), Order::Up);
                 stored(names::SERVICE_STATE, state)?;
+                let before = self.services.get(index).unwrap_or_default();
                 let head = ServiceHead::default();
                 stored(names::SERVICES, self.services.set(index, &head, Order::Up))?;
+                if before.flags.contains(ServiceFlags::AUTO) {
+                    self.auto.forget(ServiceIndex { index })?;
+                }
                 stored(names::POLICIES, self.policies.set(index, &Policy::default(), Order::Up))
             }
             MapOp::ClearSlot(index) => {

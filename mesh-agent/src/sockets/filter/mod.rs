@@ -1,4 +1,4 @@
-//! A filter by peer that the kernel runs over its sockets, so that a dump carries only those
+//! A filter by address that the kernel runs over its sockets, so that a dump carries only those
 //! asked for (`inet_diag_bc_run` in `net/ipv4/inet_diag.c`). Pure.
 
 #[cfg(test)]
@@ -12,15 +12,30 @@ use super::wire::Family;
 const MOST: usize = 64;
 
 const INET_DIAG_BC_JMP: u8 = 1;
+const INET_DIAG_BC_S_COND: u8 = 7;
 const INET_DIAG_BC_D_COND: u8 = 8;
 /// Length of `struct inet_diag_bc_op`.
 const OP: u8 = 4;
 
-/// Lets sockets pass whose peer is one of these. Empty, which lets all pass, where there are
-/// too many. `None` where no socket of the family can have such a peer.
-pub(super) fn to_any(peers: &[SocketAddr], family: Family) -> Option<Vec<u8>> {
-    let possible = |peer: &&SocketAddr| peer.is_ipv4() || family == Family::V6;
-    let conditions: Vec<_> = peers.iter().filter(possible).map(condition).collect();
+/// Which address of a socket is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Its peer's.
+    Peer,
+    /// Its peer's or its own.
+    Either,
+}
+
+/// Lets sockets pass that have one of these addresses. Empty, which lets all pass, where there are
+/// too many. `None` where no socket of the family can have such an address.
+pub(super) fn to_any(addresses: &[SocketAddr], which: Which, family: Family) -> Option<Vec<u8>> {
+    let possible = |address: &&SocketAddr| address.is_ipv4() || family == Family::V6;
+    let own: &[u8] = match which {
+        Which::Peer => &[INET_DIAG_BC_D_COND],
+        Which::Either => &[INET_DIAG_BC_D_COND, INET_DIAG_BC_S_COND],
+    };
+    let of = |address| own.iter().map(move |code| condition(*code, address));
+    let conditions: Vec<_> = addresses.iter().filter(possible).flat_map(of).collect();
     if conditions.is_empty() {
         return None;
     }
@@ -43,16 +58,16 @@ pub(super) fn to_any(peers: &[SocketAddr], family: Family) -> Option<Vec<u8>> {
     Some(code)
 }
 
-/// `struct inet_diag_bc_op` and `struct inet_diag_hostcond`: is this the peer? An IPv4 address
-/// also stands for its mapped form.
-fn condition(peer: &SocketAddr) -> Vec<u8> {
+/// `struct inet_diag_bc_op` and `struct inet_diag_hostcond`: is this the peer, or its own address?
+/// An IPv4 address also stands for its mapped form.
+fn condition(code: u8, peer: &SocketAddr) -> Vec<u8> {
     let (family, address) = match peer.ip() {
         IpAddr::V4(ip) => (Family::V4, ip.octets().to_vec()),
         IpAddr::V6(ip) => (Family::V6, ip.octets().to_vec()),
     };
     let address_length = if family == Family::V4 { 4 } else { 16 };
     let length: u8 = OP + 8 + address_length;
-    let mut bytes = vec![INET_DIAG_BC_D_COND, length];
+    let mut bytes = vec![code, length];
     bytes.extend(u16::from(length + OP).to_ne_bytes());
     bytes.extend([family.number(), address_length * 8, 0, 0]);
     bytes.extend(u32::from(peer.port()).to_ne_bytes());

@@ -6,8 +6,8 @@ use super::*;
 use crate::sockets::wire::tests::any_address;
 
 /// `inet_diag_bc_run` for what the filter uses; every jump is checked as `inet_diag_bc_audit`
-/// does. The socket's peer as it is stored: mapped where `mapped`.
-fn run(code: &[u8], peer: SocketAddr, mapped: bool) -> bool {
+/// does. The socket's own address and its peer's as they are stored: mapped where `mapped`.
+fn run(code: &[u8], own: SocketAddr, peer: SocketAddr, mapped: bool) -> bool {
     let mut at = 0;
     while at < code.len() {
         let (op, yes) = (code[at], usize::from(code[at + 1]));
@@ -17,7 +17,8 @@ fn run(code: &[u8], peer: SocketAddr, mapped: bool) -> bool {
         assert!(yes.is_multiple_of(4) && yes <= left, "the next operation");
         let holds = match op {
             INET_DIAG_BC_JMP => false,
-            INET_DIAG_BC_D_COND => {
+            INET_DIAG_BC_D_COND | INET_DIAG_BC_S_COND => {
+                let peer = if op == INET_DIAG_BC_D_COND { peer } else { own };
                 let (family, bits) = (code[at + 4], code[at + 5]);
                 let port = u32::from_ne_bytes(code[at + 8..at + 12].try_into().unwrap());
                 let length = usize::from(bits / 8);
@@ -41,31 +42,35 @@ fn run(code: &[u8], peer: SocketAddr, mapped: bool) -> bool {
 
 proptest! {
     #[test]
-    fn exactly_the_peers_pass(
-        peers in prop::collection::vec(any_address(), 0..12), peer in any_address(),
+    fn exactly_those_with_the_addresses_pass(
+        addresses in prop::collection::vec(any_address(), 0..12),
+        own in any_address(), peer in any_address(),
     ) {
+        prop_assume!(own.is_ipv4() == peer.is_ipv4());
         let families =
             if peer.is_ipv4() { vec![Family::V4, Family::V6] } else { vec![Family::V6] };
         for family in families {
-            let passes = to_any(&peers, family)
-                .is_some_and(|code| run(&code, peer, family == Family::V6));
-            prop_assert_eq!(passes, peers.contains(&peer));
+            let passes = |which| to_any(&addresses, which, family)
+                .is_some_and(|code| run(&code, own, peer, family == Family::V6));
+            let is_peer = addresses.contains(&peer);
+            prop_assert_eq!(passes(Which::Peer), is_peer);
+            prop_assert_eq!(passes(Which::Either), is_peer || addresses.contains(&own));
         }
     }
 }
 
 #[test]
-fn many_peers_are_left_to_user_space() {
+fn many_addresses_are_left_to_user_space() {
     let peers: Vec<SocketAddr> =
         (0..200).map(|port| SocketAddr::from(([10, 0, 0, 1], port))).collect();
-    assert_eq!(to_any(&peers, Family::V4), Some(Vec::new()));
-    let code = to_any(&peers[..MOST], Family::V4).expect("some pass");
-    assert!(run(&code, peers[MOST - 1], false));
-    assert!(!run(&code, peers[MOST], false));
+    assert_eq!(to_any(&peers, Which::Peer, Family::V4), Some(Vec::new()));
+    let code = to_any(&peers[..MOST], Which::Peer, Family::V4).expect("some pass");
+    assert!(run(&code, peers[MOST], peers[MOST - 1], false));
+    assert!(!run(&code, peers[0], peers[MOST], false));
 }
 
 #[test]
-fn a_family_without_peers_is_not_asked() {
-    assert_eq!(to_any(&["[fd00::1]:1".parse().unwrap()], Family::V4), None);
-    assert_eq!(to_any(&[], Family::V6), None);
+fn a_family_without_addresses_is_not_asked() {
+    assert_eq!(to_any(&["[fd00::1]:1".parse().unwrap()], Which::Either, Family::V4), None);
+    assert_eq!(to_any(&[], Which::Peer, Family::V6), None);
 }

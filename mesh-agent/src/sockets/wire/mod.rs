@@ -91,9 +91,28 @@ pub struct Socket {
     pub remote: SocketAddr,
     /// What the asked-for socket storage holds for it; empty where nothing.
     pub storage: Vec<u8>,
+    /// Number of the file that processes hold it by; 0: none does (any more, or yet).
+    pub inode: u32,
+    /// What it has carried, where that was asked for.
+    pub carried: Carried,
+    /// Whether it has an upper layer protocol, such as kernel TLS (told to `CAP_NET_ADMIN`, Linux 5.4).
+    pub upper_layer: bool,
     /// Family and `inet_diag_sockid` as the kernel wrote them, to name the socket to it again.
     family: u8,
     id: [u8; SOCKID],
+}
+
+/// What TCP has carried on a socket (`struct tcp_info`, Linux 4.6), without what sockmap has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Payload bytes that the peer has acknowledged.
+    pub bytes_acked: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Segments with data, sent.
+    pub segments_out: u32,
+    /// Segments with data, received.
+    pub segments_in: u32,
 }
 
 const HEADER: usize = 16;
@@ -111,24 +130,37 @@ const NLM_F_DUMP: u16 = 0x300;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
 const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
+const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_DIAG_SK_BPF_STORAGES: u16 = 20;
 const SK_DIAG_BPF_STORAGE: u16 = 1;
 const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
 
-/// Asks for all sockets of a family and transport that pass the filter (an empty one lets all),
-/// each with what the socket storage map of this descriptor holds for it.
+/// What a dump tells of each socket beside its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extra {
+    /// Nothing.
+    None,
+    /// What the socket storage map of this descriptor holds for it.
+    Storage(RawFd),
+    /// What TCP has carried.
+    Carried,
+}
+
+/// Asks for all sockets of a family and transport that pass the filter (an empty one lets all).
 pub(super) fn dump(
     family: Family,
     protocol: Protocol,
     filter: &[u8],
-    storage: Option<RawFd>,
+    extra: Extra,
     sequence: u32,
 ) -> Vec<u8> {
-    let mut body = request(family.number(), protocol, &[0; SOCKID]);
+    let extensions = if extra == Extra::Carried { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+    let mut body = request(family.number(), protocol, extensions, &[0; SOCKID]);
     if !filter.is_empty() {
         body.extend(attribute(INET_DIAG_REQ_BYTECODE, filter));
     }
-    if let Some(map) = storage {
+    if let Extra::Storage(map) = extra {
         let map = attribute(SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &map.to_ne_bytes());
         body.extend(attribute(INET_DIAG_REQ_SK_BPF_STORAGES, &map));
     }
@@ -137,13 +169,13 @@ pub(super) fn dump(
 
 /// Asks to destroy exactly this socket: its cookie is part of the name.
 pub(super) fn destroy(socket: &Socket, sequence: u32) -> Vec<u8> {
-    let body = request(socket.family, socket.protocol, &socket.id);
+    let body = request(socket.family, socket.protocol, 0, &socket.id);
     message(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, sequence, &body)
 }
 
 /// `struct inet_diag_req_v2`.
-fn request(family: u8, protocol: Protocol, id: &[u8; SOCKID]) -> Vec<u8> {
-    let mut bytes = vec![family, protocol.number(), 0, 0];
+fn request(family: u8, protocol: Protocol, extensions: u8, id: &[u8; SOCKID]) -> Vec<u8> {
+    let mut bytes = vec![family, protocol.number(), extensions, 0];
     bytes.extend(states(protocol).to_ne_bytes());
     bytes.extend(id);
     bytes
@@ -226,7 +258,22 @@ fn socket(body: &[u8], protocol: Protocol) -> Option<Socket> {
         local: SocketAddr::new(address(4)?, port(0)?),
         remote: SocketAddr::new(address(20)?, port(2)?),
         storage: storage.unwrap_or_default().to_vec(),
+        inode: u32::from_ne_bytes(*body.last_chunk()?),
+        carried: find(attributes, INET_DIAG_INFO).and_then(carried).unwrap_or_default(),
+        upper_layer: find(attributes, INET_DIAG_ULP_INFO).is_some(),
         family,
         id,
+    })
+}
+
+/// From the bytes of `struct tcp_info`.
+fn carried(info: &[u8]) -> Option<Carried> {
+    let long = |at| Some(u64::from_ne_bytes(*info.get(at..)?.first_chunk()?));
+    let short = |at| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
+    Some(Carried {
+        bytes_acked: long(120)?,
+        bytes_received: long(128)?,
+        segments_in: short(152)?,
+        segments_out: short(156)?,
     })
 }

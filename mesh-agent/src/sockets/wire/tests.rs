@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const INODE: u32 = 77_777;
+
 /// A message of a dump as the kernel would write it, about a socket of IPv4 where both addresses
 /// are, else of IPv6, mapped where needed.
 fn kernel_message(cookie: u64, state: u8, local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
@@ -27,7 +29,8 @@ fn kernel_message(cookie: u64, state: u8, local: SocketAddr, remote: SocketAddr)
     body.extend(3u32.to_ne_bytes());
     body.extend(u32::try_from(cookie & 0xffff_ffff).unwrap().to_ne_bytes());
     body.extend(u32::try_from(cookie >> 32).unwrap().to_ne_bytes());
-    body.extend([0; 20]);
+    body.extend([0; 16]);
+    body.extend(INODE.to_ne_bytes());
     message(SOCK_DIAG_BY_FAMILY, 2, 1, &body)
 }
 
@@ -66,7 +69,33 @@ fn stored_values_are_found() {
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     let reply = replies(&bytes, Protocol::Tcp).next();
     let Some(Reply::Socket(socket)) = reply else { panic!("{reply:?}") };
-    assert_eq!(socket.storage, [7; 8]);
+    assert_eq!((socket.storage.as_slice(), socket.upper_layer), (&[7; 8][..], false));
+}
+
+#[test]
+fn what_tcp_has_carried_is_found() {
+    let mut info = [0; 232];
+    for (at, number) in [(120, 11u64), (128, 12)] {
+        info[at..at + 8].copy_from_slice(&number.to_ne_bytes());
+    }
+    for (at, number) in [(152, 13u32), (156, 14)] {
+        info[at..at + 4].copy_from_slice(&number.to_ne_bytes());
+    }
+    let address = "10.0.0.1:1".parse().unwrap();
+    let mut bytes = kernel_message(1, 1, address, address);
+    bytes.extend(attribute(INET_DIAG_INFO, &info));
+    // The name of the protocol, and what it tells of itself.
+    bytes.extend(attribute(INET_DIAG_ULP_INFO | 0x8000, &attribute(1, b"tls\0")));
+    let length = u32::try_from(bytes.len()).unwrap();
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    let reply = replies(&bytes, Protocol::Tcp).next();
+    let Some(Reply::Socket(socket)) = reply else { panic!("{reply:?}") };
+    let carried =
+        Carried { bytes_acked: 11, bytes_received: 12, segments_in: 13, segments_out: 14 };
+    assert_eq!((socket.carried, socket.inode, socket.upper_layer), (carried, INODE, true));
+    // It is asked for by its bit.
+    let request = dump(Family::V4, Protocol::Tcp, &[], Extra::Carried, 1);
+    assert_eq!(request[18], 2);
 }
 
 proptest! {

@@ -1,0 +1,219 @@
+//! From what each look has found of a client and a service to whether its connections are
+//! accelerated. Pure; `now` is any clock that only goes forward.
+//!
+//! ```text
+//!            looks in a row that speak for it           a sign against
+//! watched ────────────────────────────────► granted ───────────────────► barred, longer each time
+//!    ▲                                         │ no connection for a while      │
+//!    └─────────────────────────────────────────┴────────────────────────────────┘
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mesh_common::accel::AutoKey;
+use mesh_common::service::ServiceIndex;
+
+use super::Settings;
+use super::evidence::{Evidence, Verdict};
+
+/// Why a client's connections are no longer accelerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// A client's socket blocks.
+    BlockingClient,
+    /// A server's socket blocks.
+    BlockingServer,
+    /// A socket has an upper layer protocol, such as kernel TLS.
+    UpperLayer,
+    /// No process, or no server's socket, was found for a connection.
+    Unknown,
+    /// Connections end too soon.
+    ShortLived,
+    /// They carry much, with few turns.
+    Bulk,
+    /// Readers fell behind, so that connections went over to TCP.
+    Window,
+    /// No connection has been there for a while.
+    Idle,
+    /// The service has gone, or no longer leaves it to the agent.
+    Service,
+    /// The agent could not look, or not write the map.
+    Blind,
+}
+
+impl Cause {
+    /// All of them, with their names in metrics and log lines.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::BlockingClient, "blocking_client"),
+        (Self::BlockingServer, "blocking_server"),
+        (Self::UpperLayer, "upper_layer"),
+        (Self::Unknown, "unknown_process"),
+        (Self::ShortLived, "short_lived"),
+        (Self::Bulk, "bulk"),
+        (Self::Window, "window"),
+        (Self::Idle, "idle"),
+        (Self::Service, "service"),
+        (Self::Blind, "blind"),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(cause, _)| *cause == self).map_or("unknown", |(_, name)| name)
+    }
+
+    /// Whether it speaks against the programs, so that it is not tried again soon.
+    const fn is_against(self) -> bool {
+        !matches!(self, Self::Idle | Self::Service | Self::Blind)
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Accelerate new connections of this client to this service.
+    Grant(AutoKey),
+    /// Accelerate none of them any more.
+    Withdraw(AutoKey, Cause),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// So many looks in a row have spoken for it.
+    Watched { good: u32 },
+    /// Since when, and when a connection was seen last.
+    Granted { since: Duration, seen: Duration },
+    /// Not before then.
+    Barred { until: Duration },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    phase: Phase,
+    /// How often it was granted in vain.
+    failures: u32,
+    /// When that is forgotten.
+    remembered: Duration,
+}
+
+impl Client {
+    fn withdrawn(self, now: Duration, cause: Cause, settings: &Settings) -> Self {
+        let Phase::Granted { since, .. } = self.phase else { return self };
+        if !cause.is_against() {
+            return Self { phase: Phase::Watched { good: 0 }, ..self };
+        }
+        // What went well for so long was no mistake.
+        let went_well = now.saturating_sub(since).as_nanos() >= settings.longest.as_nanos();
+        let failures = if went_well { 0 } else { self.failures };
+        let until = now.saturating_add(settings.back_off(failures));
+        Self {
+            phase: Phase::Barred { until },
+            failures: failures.saturating_add(1),
+            remembered: until.saturating_add(settings.longest),
+        }
+    }
+}
+
+/// The clients, and what is thought of them.
+#[derive(Debug)]
+pub struct Judge {
+    settings: Settings,
+    clients: BTreeMap<AutoKey, Client>,
+}
+
+impl Judge {
+    /// Nothing is granted yet.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings, clients: BTreeMap::new() }
+    }
+
+    /// Judges anew after a look: at `services`, of which `evidence` has every client that has
+    /// connections. Withdrawals come first.
+    pub fn look(
+        &mut self,
+        now: Duration,
+        services: &BTreeSet<ServiceIndex>,
+        evidence: &BTreeMap<AutoKey, Evidence>,
+    ) -> Vec<Step> {
+        let (mut withdrawn, mut granted) = (Vec::new(), Vec::new());
+        for key in evidence.keys().filter(|key| services.contains(&key.service)) {
+            let phase = Phase::Watched { good: 0 };
+            let new = Client { phase, failures: 0, remembered: Duration::ZERO };
+            self.clients.entry(*key).or_insert(new);
+        }
+        let settings = &self.settings;
+        for (key, client) in &mut self.clients {
+            let verdict = evidence.get(key).map(Evidence::verdict);
+            if let Phase::Barred { until } = client.phase
+                && until <= now
+            {
+                client.phase = Phase::Watched { good: 0 };
+            }
+            match client.phase {
+                Phase::Barred { .. } => {}
+                Phase::Watched { good } if verdict == Some(Verdict::For) => {
+                    let good = good.saturating_add(1);
+                    client.phase = if good >= settings.looks {
+                        granted.push(Step::Grant(*key));
+                        Phase::Granted { since: now, seen: now }
+                    } else {
+                        Phase::Watched { good }
+                    };
+                }
+                Phase::Watched { .. } => client.phase = Phase::Watched { good: 0 },
+                Phase::Granted { since, seen } => {
+                    let cause = match verdict {
+                        _ if !services.contains(&key.service) => Some(Cause::Service),
+                        Some(Verdict::Against(cause)) => Some(cause),
+                        Some(Verdict::For | Verdict::Neither) => {
+                            client.phase = Phase::Granted { since, seen: now };
+                            None
+                        }
+                        None => {
+                            (now.saturating_sub(seen) >= settings.forget).then_some(Cause::Idle)
+                        }
+                    };
+                    if let Some(cause) = cause {
+                        *client = client.withdrawn(now, cause, settings);
+                        withdrawn.push(Step::Withdraw(*key, cause));
+                    }
+                }
+            }
+        }
+        self.clients.retain(|key, client| {
+            let watched = matches!(client.phase, Phase::Watched { .. });
+            let of_use = client.failures > 0 && now < client.remembered;
+            let there = evidence.contains_key(key);
+            services.contains(&key.service) && (!watched || of_use || there)
+        });
+        withdrawn.extend(granted);
+        withdrawn
+    }
+
+    /// Nothing could be seen, or what is granted could not be written: nothing is granted any more.
+    pub fn blind(&mut self, now: Duration) -> Vec<Step> {
+        let granted: Vec<AutoKey> = self.granted().collect();
+        for key in &granted {
+            self.take_back(now, *key, Cause::Blind);
+        }
+        granted.into_iter().map(|key| Step::Withdraw(key, Cause::Blind)).collect()
+    }
+
+    /// Somebody else has taken it out of the map, or it could not be put in.
+    pub fn take_back(&mut self, now: Duration, key: AutoKey, cause: Cause) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            *client = client.withdrawn(now, cause, &self.settings);
+        }
+    }
+
+    /// What is granted.
+    pub fn granted(&self) -> impl Iterator<Item = AutoKey> + '_ {
+        let is_granted = |client: &Client| matches!(client.phase, Phase::Granted { .. });
+        self.clients.iter().filter(move |(_, client)| is_granted(client)).map(|(key, _)| *key)
+    }
+}

@@ -1,0 +1,154 @@
+//! Looks again and again, and writes what follows into the map. On a thread of its own: it waits for
+//! namespaces and reads many files.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Settings;
+use super::evidence::Records;
+use super::judge::{Cause, Judge, Step};
+use super::look::{Eyes, LookError, Seen};
+use super::metrics::Figures;
+use crate::bpf::auto::AutoMaps;
+use crate::maps::MapError;
+use crate::maps::kernel::affinity::monotonic;
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where the maps are pinned.
+    pub pin_path: PathBuf,
+    /// Where cgroup v2 is mounted.
+    pub cgroups: PathBuf,
+}
+
+struct Runner {
+    settings: Settings,
+    maps: AutoMaps,
+    eyes: Eyes,
+    records: Records,
+    judge: Judge,
+    figures: Figures,
+    started: Instant,
+    /// The last trouble, said once.
+    trouble: Option<String>,
+}
+
+/// Works until the other end of `alive` is dropped; no client is left in the map then. Without
+/// `settings` nothing may be accelerated: it only empties the map.
+pub fn run(
+    places: &Places,
+    settings: Option<Settings>,
+    alive: &Receiver<()>,
+    figures: &watch::Sender<Figures>,
+) {
+    let maps = match AutoMaps::open(&places.pin_path) {
+        Ok(maps) => maps,
+        Err(error) => {
+            tracing::error!("services with acceleration Auto are not accelerated: {error}");
+            return;
+        }
+    };
+    let Some(settings) = settings else { return };
+    let mut runner = Runner {
+        settings,
+        maps,
+        eyes: Eyes::new(settings, places.cgroups.clone()),
+        records: Records::default(),
+        judge: Judge::new(settings),
+        figures: Figures::default(),
+        started: Instant::now(),
+        trouble: None,
+    };
+    while alive.recv_timeout(runner.settings.interval) == Err(RecvTimeoutError::Timeout) {
+        runner.look();
+        figures.send_replace(runner.figures.clone());
+    }
+    if let Err(error) = runner.maps.clients.clear() {
+        tracing::error!("clients stay accelerated that nobody looks at any more: {error}");
+    }
+}
+
+impl Runner {
+    fn look(&mut self) {
+        let start = Instant::now();
+        let now = start.duration_since(self.started);
+        let seen = monotonic().map_err(LookError::from);
+        let seen = seen.and_then(|clock| self.eyes.look(&self.maps, clock));
+        let steps = match seen {
+            Ok(seen) => {
+                self.trouble = None;
+                self.weigh(now, &seen)
+            }
+            Err(error) => {
+                self.complain(error.to_string());
+                self.judge.blind(now)
+            }
+        };
+        for step in steps {
+            self.take(now, step);
+        }
+        if let Err(error) = self.agree(now) {
+            self.complain(error.to_string());
+        }
+        self.figures.granted = u64::try_from(self.judge.granted().count()).unwrap_or(u64::MAX);
+        tracing::debug!(took = ?start.elapsed(), "looked at connections with acceleration Auto");
+    }
+
+    fn weigh(&mut self, now: Duration, seen: &Seen) -> Vec<Step> {
+        let Seen { services, connections, short_lived, open } = seen;
+        self.figures.looks += u64::from(!services.is_empty());
+        let evidence = self.records.weigh(connections, self.settings.long, short_lived, open);
+        self.judge.look(now, services, &evidence)
+    }
+
+    fn take(&mut self, now: Duration, step: Step) {
+        match step {
+            Step::Grant(client) => {
+                let (cgroup, service) = (client.cgroup, client.service.index);
+                if let Err(error) = self.maps.clients.add(client) {
+                    self.judge.take_back(now, client, Cause::Blind);
+                    self.complain(error.to_string());
+                    return;
+                }
+                self.figures.grants += 1;
+                tracing::info!(cgroup, service, "accelerating new connections of a client");
+            }
+            Step::Withdraw(client, cause) => {
+                let (cgroup, service) = (client.cgroup, client.service.index);
+                // What cannot be removed now is not granted, and so is removed with the next look.
+                if let Err(error) = self.maps.clients.remove(client) {
+                    self.complain(error.to_string());
+                }
+                *self.figures.withdrawals.entry(cause).or_default() += 1;
+                let cause = cause.name();
+                tracing::info!(cgroup, service, cause, "a client is no longer accelerated");
+            }
+        }
+    }
+
+    /// Makes map and judgement agree, whoever has changed the map.
+    fn agree(&mut self, now: Duration) -> Result<(), MapError> {
+        let there = self.maps.clients.all()?;
+        let granted: Vec<_> = self.judge.granted().collect();
+        for client in granted.iter().filter(|client| !there.contains(client)) {
+            self.judge.take_back(now, *client, Cause::Service);
+            self.take(now, Step::Withdraw(*client, Cause::Service));
+        }
+        for client in there.iter().filter(|client| !granted.contains(client)) {
+            self.maps.clients.remove(*client)?;
+        }
+        Ok(())
+    }
+
+    /// Says a trouble once.
+    fn complain(&mut self, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            tracing::warn!("cannot judge clients of services with acceleration Auto: {trouble}");
+            self.trouble = Some(trouble);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The maps as `acceleration: Auto` needs them: which services leave it to the agent, their
+//! connections, and the map of clients that have it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use mesh_common::accel::{AutoKey, Pair};
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
+use mesh_common::conn::Stage;
+use mesh_common::counter::BackendCounters;
+use mesh_common::logic::table::place;
+use mesh_common::names;
+use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
+
+use super::load::map_path;
+use super::mapped::{Access, Mapped};
+use super::pinned::Pinned;
+use crate::maps::MapError;
+use crate::maps::kernel::conns::ConnTable;
+
+/// A connection to a backend of this node, as the programs have noted it.
+#[derive(Clone, Copy, Debug)]
+pub struct Noted {
+    /// Cookie of the client's socket.
+    pub cookie: u64,
+    /// Its place in `conns` and `pairs`.
+    pub place: u32,
+    /// What it was made to.
+    pub service: ServiceIndex,
+    /// Where it went.
+    pub server: SocketAddr,
+    /// `CLOCK_MONOTONIC` nanoseconds when it began.
+    pub started_ns: u64,
+}
+
+/// What the maps say of services that leave acceleration to the agent.
+#[derive(Debug, Default)]
+pub struct Noticed {
+    /// The services.
+    pub services: BTreeSet<ServiceIndex>,
+    /// Their open connections to backends of this node.
+    pub connections: Vec<Noted>,
+    /// How many such connections were opened since the maps were made.
+    pub opened: BTreeMap<ServiceIndex, u64>,
+}
+
+/// The map of clients whose new connections to a service are accelerated.
+#[derive(Debug)]
+pub struct AutoClients {
+    map: Pinned<AutoKey, u32>,
+}
+
+impl AutoClients {
+    /// Opens what is pinned below `pin_path`.
+    pub fn open(pin_path: &Path) -> Result<Self, MapError> {
+        Ok(Self { map: open(pin_path, names::AUTO_CLIENTS, Pinned::open)? })
+    }
+
+    /// The clients that are in it.
+    pub fn all(&self) -> Result<BTreeSet<AutoKey>, MapError> {
+        let mut clients = BTreeSet::new();
+        let with = |key, _: &[u32]| clients.extend([key]);
+        self.map.each(with).map_err(read(names::AUTO_CLIENTS))?;
+        Ok(clients)
+    }
+
+    /// Has new connections of a client accelerated.
+    pub fn add(&self, client: AutoKey) -> Result<(), MapError> {
+        self.map.update(&[(client, 1)]).map_err(|(_, source)| write(source))
+    }
+
+    /// Has none of a client's connections accelerated, from the next message on.
+    pub fn remove(&self, client: AutoKey) -> Result<(), MapError> {
+        match self.map.delete(&[client]) {
+            Err((_, source)) if source.kind() != io::ErrorKind::NotFound => Err(write(source)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes every client out.
+    pub fn clear(&self) -> Result<(), MapError> {
+        self.all()?.into_iter().try_for_each(|client| self.remove(client))
+    }
+
+    /// Takes those of a service out, before its index gets another one.
+    pub fn forget(&self, service: ServiceIndex) -> Result<(), MapError> {
+        let all = self.all()?.into_iter();
+        all.filter(|client| client.service == service).try_for_each(|client| self.remove(client))
+    }
+
+    /// They as `mesh-agent dump` prints them: a line each.
+    pub fn dump(&self) -> Result<String, MapError> {
+        let line = |client: &AutoKey| (client.service.index, client.cgroup);
+        let mut lines: Vec<_> = self.all()?.iter().map(line).collect();
+        lines.sort_unstable();
+        let line = |(service, cgroup)| format!("AUTO SERVICE={service} CGROUP={cgroup}\n");
+        Ok(lines.into_iter().map(line).collect())
+    }
+}
+
+/// The pinned maps.
+#[derive(Debug)]
+pub struct AutoMaps {
+    /// The clients that have it.
+    pub clients: AutoClients,
+    pin_path: PathBuf,
+    pairs: Pinned<u32, Pair>,
+    counters: Pinned<u32, BackendCounters>,
+}
+
+impl AutoMaps {
+    /// Opens what is pinned below `pin_path`, and takes every client out of the map: what an earlier
+    /// agent has seen is not known any more.
+    pub fn open(pin_path: &Path) -> Result<Self, MapError> {
+        let maps = Self {
+            pin_path: pin_path.to_owned(),
+            clients: AutoClients::open(pin_path)?,
+            pairs: open(pin_path, names::PAIRS, Pinned::open)?,
+            counters: open(pin_path, names::BACKEND_COUNTERS, Pinned::open)?,
+        };
+        maps.clients.clear()?;
+        Ok(maps)
+    }
+
+    /// Reads what the programs have noted. Records are changed while they are read: what is taken
+    /// for something else does no harm, because its socket's addresses have to agree.
+    pub fn read(&self) -> Result<Noticed, MapError> {
+        let services: Mapped<ServiceHead> =
+            open(&self.pin_path, names::SERVICES, |path| Mapped::open(path, Access::Read))?;
+        let auto = |head: &ServiceHead| head.flags.contains(ServiceFlags::AUTO);
+        let services = (0..).zip(services.iter()).filter(|(_, head)| auto(head));
+        let services: BTreeSet<_> = services.map(|(index, _)| ServiceIndex { index }).collect();
+        if services.is_empty() {
+            return Ok(Noticed::default());
+        }
+        let backends = self.backends(&services)?;
+        let mut opened: BTreeMap<ServiceIndex, u64> = BTreeMap::new();
+        for (index, backend) in &backends {
+            *opened.entry(backend.service).or_default() += self.opened(*index)?;
+        }
+        Ok(Noticed { connections: self.connections(&backends)?, services, opened })
+    }
+
+    /// The backends of this node, of these services.
+    fn backends(
+        &self,
+        services: &BTreeSet<ServiceIndex>,
+    ) -> Result<BTreeMap<BackendIndex, Backend>, MapError> {
+        let backends: Mapped<Backend> =
+            open(&self.pin_path, names::BACKENDS, |path| Mapped::open(path, Access::Read))?;
+        let wanted = |backend: &Backend| {
+            services.contains(&backend.service) && backend.flags.contains(BackendFlags::LOCAL)
+        };
+        let all = (0..).zip(backends.iter()).filter(|(_, backend)| wanted(backend));
+        Ok(all.map(|(index, backend)| (BackendIndex { index }, backend)).collect())
+    }
+
+    fn opened(&self, BackendIndex { index }: BackendIndex) -> Result<u64, MapError> {
+        let counters = self.counters.entry(index).map_err(read(names::BACKEND_COUNTERS))?;
+        Ok(counters.iter().map(|counters| counters.opened).sum())
+    }
+
+    fn connections(
+        &self,
+        backends: &BTreeMap<BackendIndex, Backend>,
+    ) -> Result<Vec<Noted>, MapError> {
+        let table = ConnTable::open(&self.pin_path)?;
+        let mut connections = Vec::new();
+        for (number, group) in (0..).zip(table.groups()) {
+            for (way, cookie) in (0..).zip(group.cookies).filter(|(_, cookie)| *cookie != 0) {
+                let place = place(number, way);
+                let Some(record) = table.record(place) else { continue };
+                let Some(backend) = backends.get(&record.backend) else { continue };
+                let same = record.generation == backend.generation
+                    && record.service == backend.service
+                    && record.stage == Stage::OPEN;
+                if same {
+                    connections.push(Noted {
+                        cookie,
+                        place,
+                        service: record.service,
+                        server: SocketAddr::new(record.backend_addr.to_ip(), record.backend_port),
+                        started_ns: record.started_ns,
+                    });
+                }
+            }
+        }
+        Ok(connections)
+    }
+
+    /// The programs' account of a connection; all zero where it is not accelerated.
+    pub fn pair(&self, connection: &Noted) -> Result<Pair, MapError> {
+        let pairs = self.pairs.entry(connection.place).map_err(read(names::PAIRS))?;
+        let pair = pairs.first().filter(|pair| pair.id.is_of(connection.cookie));
+        Ok(pair.copied().unwrap_or_default())
+    }
+}
+
+fn open<T>(
+    pin_path: &Path,
+    map: &str,
+    open: impl Fn(&Path) -> io::Result<T>,
+) -> Result<T, MapError> {
+    let path = map_path(pin_path, map);
+    let failed = |source: io::Error| MapError::Open {
+        path: path.display().to_string(),
+        source: source.into(),
+    };
+    open(&path).map_err(failed)
+}
+
+fn read(map: &'static str) -> impl Fn(io::Error) -> MapError {
+    move |source| MapError::Read { map, source: source.into() }
+}
+
+fn write(source: io::Error) -> MapError {
+    MapError::Write { map: names::AUTO_CLIENTS, source: source.into() }
+}

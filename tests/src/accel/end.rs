@@ -52,6 +52,11 @@ impl End {
         self.ask(&format!("reconnect {to}")).map(drop)
     }
 
+    /// Has its socket block from now on.
+    pub fn block(&mut self) -> anyhow::Result<()> {
+        self.ask("block").map(drop)
+    }
+
     /// Sends a text without a line end, as one message.
     pub fn send(&mut self, text: &str) -> anyhow::Result<()> {
         self.ask(&format!("send {text}")).map(drop)

@@ -1,5 +1,6 @@
 //! `mesh-load end`: one end of a connection, told what to do by lines on standard input, each
-//! answered with `ok` and what it led to, or with `error`. Its socket does not block.
+//! answered with `ok` and what it led to, or with `error`. Its socket does not block unless it is
+//! told so.
 
 use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -64,6 +65,7 @@ impl End {
                 connect(stream.as_raw_fd(), &SockaddrIn::from(rest.parse::<SocketAddrV4>()?))?;
                 stream.set_nonblocking(true)?;
             }
+            "block" => self.stream()?.set_nonblocking(false)?,
             "send" => self.send(rest.as_bytes())?,
             "receive" => return self.receive(rest.parse()?),
             "edges" => self.receive_by_edges(rest.parse()?)?,

@@ -1,9 +1,11 @@
 //! Debian packages: the list, which of them are missing, and their installation in one call.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
 
+use super::quiet::{self, Quiet};
 use super::{Found, say};
 use crate::toolchain::Compiler;
 use crate::{machine, process};
@@ -29,10 +31,12 @@ enum Need {
     Program(&'static str),
     /// A module for nginx: a file in one of its folders.
     NginxModule(&'static str),
+    /// The database, whose programs are not on the PATH.
+    Postgres,
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 13] = [
+const PACKAGES: [Package; 17] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -94,6 +98,26 @@ const PACKAGES: [Package; 13] = [
         reason: "a client of the tests: UDP with and without connect()",
         need: Need::Program("socat"),
     },
+    Package {
+        name: "wrk",
+        reason: "load for nginx, in the torture of acceleration",
+        need: Need::Program("wrk"),
+    },
+    Package {
+        name: "redis-server",
+        reason: "Redis and its benchmark, in the torture of acceleration",
+        need: Need::Program("redis-server"),
+    },
+    Package {
+        name: "postgresql",
+        reason: "PostgreSQL and pgbench, in the torture of acceleration",
+        need: Need::Postgres,
+    },
+    Package {
+        name: "iperf3",
+        reason: "bulk data, in the torture of acceleration",
+        need: Need::Program("iperf3"),
+    },
 ];
 
 /// Where Debian's nginx, and one built from its sources, keep modules.
@@ -140,6 +164,7 @@ pub(super) fn missing(
             Need::Clippy => ci && debian_compiler && !(found.clippy && found.compiler.is_some()),
             Need::Program(program) => !has_program(program),
             Need::NginxModule(file) => !has_module(file),
+            Need::Postgres => !has_program("postgres"),
         })
         .collect()
 }
@@ -149,11 +174,24 @@ pub(super) fn has_nginx_module(file: &str) -> bool {
     NGINX_MODULES.iter().any(|folder| machine::exists(format!("{folder}/{file}")))
 }
 
+/// Is this program installed?
+pub(super) fn has_program(name: &str) -> bool {
+    if name == "postgres" { has_postgres() } else { machine::has_program(name) }
+}
+
+/// Debian has a folder for each version: all in it comes with one package.
+fn has_postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/pgbench")).any(machine::exists)
+}
+
 /// Those of the benchmarks' peers that are not there.
 pub(super) fn missing_peers(has_program: impl Fn(&str) -> bool) -> Vec<&'static Package> {
     let missing = |package: &&Package| match package.need {
         Need::Program(program) => !has_program(program),
-        Need::Compiler | Need::Linker | Need::Clippy | Need::NginxModule(_) => false,
+        Need::Compiler | Need::Linker | Need::Clippy | Need::NginxModule(_) | Need::Postgres => {
+            false
+        }
     };
     PEERS.iter().filter(missing).collect()
 }
@@ -170,6 +208,7 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
     for package in packages {
         say(package.explain());
     }
+    let _quiet = Quiet::begin()?;
     let install = || {
         let mut command = apt_get();
         command.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
@@ -181,27 +220,26 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
         process::run(apt_get().args(["update", "--quiet"]))?;
         install()?;
     }
-    for (package, service) in [("nginx-light", "nginx"), ("haproxy", "haproxy")] {
+    for (package, service) in SERVERS {
         if packages.iter().any(|installed| installed.name == package) {
-            stop(service)?;
+            quiet::disable(service)?;
         }
     }
     Ok(())
 }
 
+/// Packages that bring a server, and what systemd calls it.
+const SERVERS: [(&str, &str); 4] = [
+    ("nginx-light", "nginx"),
+    ("haproxy", "haproxy"),
+    ("redis-server", "redis-server"),
+    ("postgresql", "postgresql"),
+];
+
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
-}
-
-/// Debian starts what it installs; nobody asked for a server.
-fn stop(service: &str) -> Result<()> {
-    if !machine::exists("/run/systemd/system") {
-        return Ok(());
-    }
-    say(format_args!("stopping the service {service}, which the package has started"));
-    process::run(Command::new("systemctl").args(["disable", "--now", "--quiet", service]))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod apt;
 mod bpffs;
+mod quiet;
 mod tools;
 
 use anyhow::{Result, bail};
@@ -18,7 +19,7 @@ pub(crate) fn run(workspace: &Workspace, ci: bool) -> Result<()> {
         linker: toolchain::find_linker().is_some(),
         clippy: Compiler::find().is_none_or(Compiler::has_clippy),
     };
-    let missing = apt::missing(found, ci, machine::has_program, apt::has_nginx_module);
+    let missing = apt::missing(found, ci, apt::has_program, apt::has_nginx_module);
     let installable = machine::is_root() && machine::is_debian();
     if !missing.is_empty() {
         if !installable {

@@ -30,6 +30,7 @@ pub mod netns;
 pub mod nginx;
 pub mod node;
 pub mod process;
+pub mod programs;
 pub mod require;
 pub mod scratch;
 pub mod script;

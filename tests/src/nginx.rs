@@ -87,6 +87,29 @@ impl Nginx {
         Self::run(program, netns, &place, scratch, &config, &addresses)
     }
 
+    /// Starts it with the files of a folder: below `/sent/` by `sendfile()`, below `/read/` by reads
+    /// and writes.
+    pub fn files(
+        netns: &NetNs,
+        place: &Place,
+        folder: &Path,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let program = program().context("needs `nginx`: apt-get install nginx-light")?;
+        let scratch = Scratch::create("nginx-files")?;
+        let mut config = http_head(scratch.path());
+        let folder = folder.display();
+        // Writing to a string cannot fail.
+        write!(
+            config,
+            "\x20 server {{\n    listen {address} backlog=4096;\n\
+             \x20   location /sent/ {{ alias {folder}/; sendfile on; tcp_nopush on; }}\n\
+             \x20   location /read/ {{ alias {folder}/; sendfile off; }}\n  }}\n}}\n"
+        )
+        .ok();
+        Self::run(&program, netns, place, scratch, &config, &[address])
+    }
+
     /// Starts it as a client: what comes in at each `listen` goes out to its `target`.
     pub fn proxies(netns: &NetNs, place: &Place, proxies: &[Proxy]) -> anyhow::Result<Self> {
         let program = program().context("needs `nginx`: apt-get install nginx-light")?;

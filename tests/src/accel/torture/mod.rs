@@ -1,5 +1,5 @@
 //! Torture of acceleration: random connections between event-driven programs, in one network
-//! namespace and between two, while acceleration stays on and while it is switched. Every byte is
+//! namespace and between two, by IPv4, IPv6 and both, while acceleration stays on and while it is switched. Every byte is
 //! compared, and so are the programs' counters with what the programs sent. Beside it programs
 //! that block, which must not notice anything where their service is not accelerated.
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::Args;
 use serde_json::json;
 
 pub use self::leg::Leg;
@@ -20,8 +20,7 @@ use crate::demo::write_json;
 use crate::ui;
 
 /// Random connections past the network stack, every byte compared.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "mesh-accel")]
+#[derive(Clone, Debug, Args)]
 pub struct Cli {
     /// Connections, over all legs.
     #[arg(long, default_value_t = 10_000)]
@@ -60,6 +59,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     report::head();
     let mut reports = Vec::new();
     for leg in LEGS.iter().filter(|leg| wanted(leg.name)) {
+        if !leg.is_possible() {
+            ui::note(format!("{}: not run, this kernel was started without IPv6", leg.name));
+            continue;
+        }
         let report = world.run(leg, cli.connections, cli.largest, seed)?;
         report.say();
         reports.push(report);

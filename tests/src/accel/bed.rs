@@ -2,7 +2,7 @@
 //! into its maps as the agent would.
 
 use std::fs::{self, File};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,15 +36,15 @@ const MOST: u32 = 64;
 /// Protocol number.
 const TCP: u8 = 6;
 
-/// A service with one backend on this node.
+/// A service with one backend on this node, by addresses of one family or of any.
 #[derive(Clone, Copy, Debug)]
-pub struct Route {
+pub struct Route<A = SocketAddrV4> {
     /// Number of the service and of its backend, from 1.
     pub number: u32,
     /// What clients connect to.
-    pub vip: SocketAddrV4,
+    pub vip: A,
     /// Where they get.
-    pub backend: SocketAddrV4,
+    pub backend: A,
     /// Whether the service asks for acceleration.
     pub accelerated: bool,
 }
@@ -104,13 +104,14 @@ impl Bed {
     }
 
     /// Writes a service, or writes it again.
-    pub fn route(&mut self, route: &Route) -> anyhow::Result<()> {
+    pub fn route(&mut self, route: &Route<impl Copy + Into<SocketAddr>>) -> anyhow::Result<()> {
         let Route { number, vip, backend, accelerated } = *route;
+        let (vip, backend) = (vip.into(), backend.into());
         let service = ServiceIndex { index: number };
         let index = BackendIndex { index: number };
         let flags = if accelerated { ServiceFlags::ACCELERATED } else { ServiceFlags::default() };
         let backend = Backend {
-            addr: IpKey::from_v4(*backend.ip()),
+            addr: IpKey::from_ip(backend.ip()),
             port: backend.port(),
             flags: BackendFlags::LOCAL,
             service,
@@ -119,7 +120,7 @@ impl Bed {
         let slot = Slot { service, backend: index, alias: index, threshold: u32::MAX };
         let head =
             ServiceHead { slot_base: number, slot_count: 1, flags, ..ServiceHead::default() };
-        let key = FrontendKey::new(IpKey::from_v4(*vip.ip()), vip.port(), TCP);
+        let key = FrontendKey::new(IpKey::from_ip(vip.ip()), vip.port(), TCP);
         set(&mut self.object, names::BACKENDS, number, backend)?;
         set(&mut self.object, names::SLOTS, number, slot)?;
         set(&mut self.object, names::SERVICES, number, head)?;

@@ -1,7 +1,7 @@
 //! The legs of the torture, and the world in which they run.
 
 use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use crate::accel::{Bed, Route, sent_segments};
 use crate::bins;
 use crate::netns::NetNs;
 use crate::process::Process;
+use crate::require;
+use crate::testbed::mapped;
 use crate::wait::eventually;
 
 /// What the connections of a leg have in common.
@@ -25,6 +27,7 @@ pub struct Leg {
     percent: u64,
     /// The server is in another network namespace.
     apart: bool,
+    pub(super) family: Family,
     /// The service is accelerated.
     pub(super) accelerated: bool,
     /// Acceleration of the node goes off and on all the time.
@@ -33,18 +36,31 @@ pub struct Leg {
     pub(super) blocking: bool,
 }
 
+/// What the client's socket and the service's address are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Family {
+    V4,
+    V6,
+    /// An IPv6 socket that connects to an IPv4 address.
+    Mapped,
+}
+
 const PLAIN: Leg = Leg {
     name: "one namespace",
-    percent: 40,
+    percent: 30,
     apart: false,
+    family: Family::V4,
     accelerated: true,
     switched: false,
     blocking: false,
 };
 
-pub(super) const LEGS: [Leg; 6] = [
+pub(super) const LEGS: [Leg; 9] = [
     PLAIN,
     Leg { name: "two namespaces", apart: true, ..PLAIN },
+    Leg { name: "IPv6, one namespace", percent: 10, family: Family::V6, ..PLAIN },
+    Leg { name: "IPv6, two namespaces", percent: 10, family: Family::V6, apart: true, ..PLAIN },
+    Leg { name: "IPv4-mapped", percent: 5, family: Family::Mapped, ..PLAIN },
     Leg { name: "one namespace, switched", percent: 10, switched: true, ..PLAIN },
     Leg { name: "two namespaces, switched", percent: 10, apart: true, switched: true, ..PLAIN },
     Leg { name: "not accelerated", percent: 5, accelerated: false, ..PLAIN },
@@ -57,12 +73,30 @@ pub(super) const LEGS: [Leg; 6] = [
     },
 ];
 
+/// Addresses of services, and of the server in the other network namespace.
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, 1);
+const APART: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
+const APART6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 2);
 /// How long acceleration stays as it is where it is switched.
 const SWITCH: Duration = Duration::from_millis(10);
 /// Longest time of a leg.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Bytes that a program that blocks can send before it reads.
 const MOST_BLOCKING: u64 = 1 << 20;
+
+impl Leg {
+    /// Whether this kernel can do it.
+    pub(super) fn is_possible(&self) -> bool {
+        self.family == Family::V4 || require::ipv6()
+    }
+
+    /// What the client connects to.
+    fn target(&self, route: &Route<SocketAddr>) -> String {
+        let target = if self.family == Family::Mapped { mapped(route.vip) } else { route.vip };
+        target.to_string()
+    }
+}
 
 /// Two namespaces and the bed. Fields drop in order.
 #[derive(Debug)]
@@ -83,17 +117,25 @@ impl World {
             "link set up0 up",
         ])?;
         server.ip(&["addr add 10.78.0.2/24 dev down0", "link set down0 up"])?;
+        if require::ipv6() {
+            client.ip(&["addr add fd78::1/64 dev up0 nodad"])?;
+            server.ip(&["addr add fd78::2/64 dev down0 nodad"])?;
+        }
         Ok(Self { bed, client, server, routes: 0 })
     }
 
     /// A service of its own, for counters of its own.
-    fn route(&mut self, leg: &Leg) -> anyhow::Result<Route> {
+    fn route(&mut self, leg: &Leg) -> anyhow::Result<Route<SocketAddr>> {
         self.routes += 1;
         let number = self.routes;
-        let backend = if leg.apart { Ipv4Addr::new(10, 78, 0, 2) } else { Ipv4Addr::LOCALHOST };
+        let (vip, backend): (IpAddr, IpAddr) = match (leg.family, leg.apart) {
+            (Family::V6, false) => (VIP6.into(), Ipv6Addr::LOCALHOST.into()),
+            (Family::V6, true) => (VIP6.into(), APART6.into()),
+            (Family::V4 | Family::Mapped, false) => (VIP.into(), Ipv4Addr::LOCALHOST.into()),
+            (Family::V4 | Family::Mapped, true) => (VIP.into(), APART.into()),
+        };
         let port = u16::try_from(number)?;
-        let vip = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 1), port);
-        let backend = SocketAddrV4::new(backend, 7000 + port);
+        let (vip, backend) = (SocketAddr::new(vip, port), SocketAddr::new(backend, 7000 + port));
         let route = Route { number, vip, backend, accelerated: leg.accelerated };
         self.bed.route(&route)?;
         Ok(route)
@@ -113,7 +155,7 @@ impl World {
             .arg("stress")
             .args(["--seed", &seed.to_string()])
             .args(["--connections", &connections.to_string()])
-            .args(["--target", &whole.vip.to_string(), "--cut-target", &cut.vip.to_string()])
+            .args(["--target", &leg.target(&whole), "--cut-target", &leg.target(&cut)])
             .args([
                 "--listen",
                 &whole.backend.to_string(),
@@ -175,7 +217,7 @@ impl World {
     /// What the programs counted, once that is all, or time is up.
     fn counters(
         &self,
-        route: &Route,
+        route: &Route<SocketAddr>,
         figures: &Value,
         leg: &Leg,
     ) -> anyhow::Result<BackendCounters> {

@@ -317,8 +317,12 @@ pub struct SocketLayout {
     pub links_at: u32,
     /// `ingress_msg` of it: the list of redirected data that waits for its reader.
     pub queue_at: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `sk_socket` of `struct tcp_sock`: a pointer, null before the application has accepted it.
+    pub socket_at: u32,
+    /// `file` of `struct socket`: a pointer.
+    pub file_at: u32,
+    /// `f_flags` of `struct file`.
+    pub file_flags_at: u32,
 }
 
 /// Key of `auto_clients`: a client and a service of [`crate::service::ServiceFlags::AUTO`], between which connections

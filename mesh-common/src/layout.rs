@@ -146,9 +146,10 @@ layout!(Pair, size 80, align 8, {
     id: 0 + 8, sent_path: 8 + 4, received_path: 12 + 4, client_at: 16 + 8, server_at: 24 + 8,
     sent: 32 + 16, received: 48 + 16, sent_done: 64 + 4, received_done: 68 + 4, cgroup: 72 + 8,
 });
-layout!(SocketLayout, size 40, align 8, {
+layout!(SocketLayout, size 48, align 8, {
     zero_copy: 0 + 8, waiting_at: 8 + 4, flags_at: 12 + 4, ulp_at: 16 + 4, user_data_at: 20 + 4,
-    users_at: 24 + 4, links_at: 28 + 4, queue_at: 32 + 4, pad: 36 + 4,
+    users_at: 24 + 4, links_at: 28 + 4, queue_at: 32 + 4, socket_at: 36 + 4,
+    file_at: 40 + 4, file_flags_at: 44 + 4,
 });
 layout!(Tunables, size 24, align 8, {
     abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8, commit: 16 + 8,

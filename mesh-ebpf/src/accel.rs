@@ -186,7 +186,9 @@ pub(crate) fn message(message: &Message<'_>) {
         ctx::store(own_at, owner.address());
     }
     let to = SocketKey { id: own.id, end: own.end.other(), pad: 0 };
-    let (size, reader) = (u64::from(message.size()), Elsewhere { at: ctx::load(other_at) });
+    let size = u64::from(message.size());
+    let sender = Elsewhere { at: ctx::load(own_at) };
+    let reader = Elsewhere { at: ctx::load(other_at) };
     // A reader that cannot be looked at has read nothing.
     let (known, waiting) = match reader.waiting() {
         Some(waiting) => (true, waiting),
@@ -203,7 +205,7 @@ pub(crate) fn message(message: &Message<'_>) {
     let redirected = reader.at != 0
         && !taken
         && ctx::load(outward).has_room(waiting, size)
-        && (cannot_stop || is_on() && is_wanted(own.place, cgroup))
+        && (cannot_stop || is_on() && is_wanted(own.place, cgroup, sender, reader))
         && owner.sends()
         && advance(path, true) == Path::REDIRECTED
         && message.redirect(to);
@@ -217,7 +219,7 @@ pub(crate) fn message(message: &Message<'_>) {
     advance(path, false);
     advance(back, false);
     // The map's use of this socket and that of this call: no other is on its way.
-    if (Elsewhere { at: ctx::load(own_at) }).has_users(2) {
+    if sender.has_users(2) {
         ctx::store(done, 1);
     }
     if taken {
@@ -274,15 +276,18 @@ pub(crate) fn ends(end: End, pair: &mut Pair) -> Ends<'_> {
     }
 }
 
-/// Whether the service of the connection at this place still asks for acceleration.
+/// Whether the service of the connection at this place still asks for acceleration. Where it leaves that
+/// to the agent, neither end may block, whatever the agent has seen: programs change, and others of
+/// the same cgroup connect.
 #[inline(always)]
-fn is_wanted(place: u32, cgroup: u64) -> bool {
+fn is_wanted(place: u32, cgroup: u64, sender: Elsewhere, reader: Elsewhere) -> bool {
     let Some(record) = ctx::shared(maps::conns.get_ptr_mut(place)) else { return false };
     let service = ctx::load(&record.service);
     let Some(head) = ctx::shared(maps::services.get_ptr_mut(service.index)) else { return false };
     let flags = ctx::load(&head.flags);
     flags.contains(ServiceFlags::ACCELERATED)
-        && (!flags.contains(ServiceFlags::AUTO) || is_allowed(cgroup, service))
+        && (!flags.contains(ServiceFlags::AUTO)
+            || is_allowed(cgroup, service) && !sender.blocks() && !reader.blocks())
 }
 
 /// The end of an accelerated connection, unless its client's is over.

@@ -39,7 +39,9 @@ fn find(btf: &Btf<'_>) -> Option<SocketLayout> {
         users_at: field("sk_psock", &["refcnt", "refs", "counter"], 4, false)?,
         links_at: field("sk_psock", &["link", "next"], 8, true)?,
         queue_at: field("sk_psock", &["ingress_msg", "next"], 8, true)?,
-        pad: 0,
+        socket_at: tcp(&[connection, inet, socket, "sk_socket"], 8, true)?,
+        file_at: field("socket", &["file"], 8, true)?,
+        file_flags_at: field("file", &["f_flags"], 4, false)?,
     })
 }
 
@@ -58,18 +60,21 @@ mod tests {
             writer.structure("sock_common", false, 16, &[("x", pointer, 0), ("", either, 64)]);
         let backlog =
             writer.structure("", false, 16, &[(member, atomic, 32), ("head", pointer, 64)]);
-        let data = ("sk_user_data", pointer, 256);
-        let sock = [("__sk_common", common, 0), ("sk_backlog", backlog, 128), data];
-        let sock = writer.structure("sock", false, 40, &sock);
-        let common_part = writer.structure("inet_sock", false, 40, &[("sk", sock, 0)]);
-        let members = [("icsk_inet", common_part, 0), ("icsk_ulp_ops", pointer, 320)];
-        let connection = writer.structure("inet_connection_sock", false, 48, &members);
-        writer.structure("tcp_sock", false, 56, &[("inet_conn", connection, 0)]);
+        let pointers = [("sk_user_data", pointer, 256), ("sk_socket", pointer, 320)];
+        let [data, file] = pointers;
+        let sock = [("__sk_common", common, 0), ("sk_backlog", backlog, 128), data, file];
+        let sock = writer.structure("sock", false, 48, &sock);
+        let common_part = writer.structure("inet_sock", false, 48, &[("sk", sock, 0)]);
+        let members = [("icsk_inet", common_part, 0), ("icsk_ulp_ops", pointer, 384)];
+        let connection = writer.structure("inet_connection_sock", false, 56, &members);
+        writer.structure("tcp_sock", false, 64, &[("inet_conn", connection, 0)]);
         let count = writer.structure("refcount_struct", false, 4, &[("refs", atomic, 0)]);
         let links = [("next", pointer, 0), ("prev", pointer, 64)];
         let list = writer.structure("list_head", false, 16, &links);
         let members = [("refcnt", count, 0), ("ingress_msg", list, 64), ("link", list, 192)];
         writer.structure("sk_psock", false, 40, &members);
+        writer.structure("socket", false, 16, &[("state", int, 0), ("file", pointer, 64)]);
+        writer.structure("file", false, 8, &[("f_mode", int, 0), ("f_flags", int, 32)]);
         writer.enumeration("sock_flags", &[("SOCK_DEAD", 0), ("SOCK_ZEROCOPY", 18)]);
         writer.bytes()
     }
@@ -84,12 +89,14 @@ mod tests {
             zero_copy: 1 << 18,
             waiting_at: 20,
             flags_at: 8,
-            ulp_at: 40,
+            ulp_at: 48,
             user_data_at: 32,
             users_at: 0,
             links_at: 24,
             queue_at: 8,
-            pad: 0,
+            socket_at: 40,
+            file_at: 8,
+            file_flags_at: 4,
         };
         assert_eq!(found(&kernel(8, "rmem_alloc")), Some(expected));
     }

@@ -35,6 +35,20 @@ impl Elsewhere {
         read::<u64>(self.at + u64::from(socket_layout().ulp_at)).unwrap_or(0) != 0
     }
 
+    /// Whether calls on it wait in the kernel: its file has no `O_NONBLOCK`. Not one that the application
+    /// has not accepted.
+    #[inline(always)]
+    pub(crate) fn blocks(self) -> bool {
+        const O_NONBLOCK: u32 = 0o4000;
+        let layout = socket_layout();
+        let pointer = |from: u64, at: u32| {
+            if from == 0 { 0 } else { read::<u64>(from + u64::from(at)).unwrap_or(0) }
+        };
+        let file = pointer(pointer(self.at, layout.socket_at), layout.file_at);
+        file != 0
+            && read::<u32>(file + u64::from(layout.file_flags_at)).unwrap_or(0) & O_NONBLOCK == 0
+    }
+
     /// Whether it is in a map of sockets, or a call that began when it was still goes on.
     #[inline(always)]
     pub(crate) fn is_enlisted(self) -> bool {

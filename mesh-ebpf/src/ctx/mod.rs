@@ -48,7 +48,9 @@ static SOCKET_LAYOUT: SocketLayout = SocketLayout {
     users_at: 0,
     links_at: 0,
     queue_at: 0,
-    pad: 0,
+    socket_at: 0,
+    file_at: 0,
+    file_flags_at: 0,
 };
 
 #[inline(always)]

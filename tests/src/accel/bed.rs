@@ -12,7 +12,7 @@ use aya::programs::{CgroupAttachMode, Program};
 use aya::{Ebpf, EbpfLoader};
 use mesh_agent::accel;
 use mesh_agent::bpf::object;
-use mesh_common::accel::SocketKey;
+use mesh_common::accel::{AutoKey, SocketKey};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::counter::{BackendCounters, ReasonCount};
@@ -128,6 +128,24 @@ impl Bed {
         let mut frontends: HashMap<_, FrontendKey, Frontend> = map.try_into()?;
         frontends.insert(key, Frontend { service }, 0)?;
         Ok(())
+    }
+
+    /// Has a service accelerate only clients that are allowed.
+    pub fn leave_to_clients(&mut self, number: u32) -> anyhow::Result<()> {
+        let map = self.object.map_mut(names::SERVICES).context("no services")?;
+        let mut services: Array<_, ServiceHead> = map.try_into()?;
+        let mut head = services.get(&number, 0)?;
+        head.flags.bits |= ServiceFlags::AUTO.bits;
+        Ok(services.set(number, head, 0)?)
+    }
+
+    /// Allows this bed's cgroup to be accelerated as a client of a service, or no more.
+    pub fn allow(&mut self, number: u32, on: bool) -> anyhow::Result<()> {
+        let service = ServiceIndex { index: number };
+        let key = AutoKey { cgroup: self.cgroup.id()?, service, pad: 0 };
+        let map = self.object.map_mut(names::AUTO_CLIENTS).context("no clients of Auto")?;
+        let mut clients: HashMap<_, AutoKey, u32> = map.try_into()?;
+        Ok(if on { clients.insert(key, 1, 0)? } else { clients.remove(&key)? })
     }
 
     /// Switches acceleration of the whole node.

@@ -136,6 +136,10 @@ pub struct Alarm {
     pub interval: u32,
     /// `TCP_KEEPCNT`.
     pub count: u32,
+    /// Segments since the other end has closed.
+    pub closing: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// What has become of a socket's keep-alive.
@@ -173,10 +177,11 @@ pub struct Pair {
     pub sent: Direction,
     /// From server to client.
     pub received: Direction,
-    /// Not 0: of what the client redirected, nothing is on its way to the server's queue any more.
-    pub sent_done: u32,
+    /// The connection again, once nothing of what the client redirected is on its way to the server's
+    /// queue any more, and nothing more will be.
+    pub sent_done: PairId,
     /// The same of what the server redirected.
-    pub received_done: u32,
+    pub received_done: PairId,
     /// The client's cgroup, where the service is one of [`crate::service::ServiceFlags::AUTO`].
     pub cgroup: u64,
 }
@@ -205,14 +210,23 @@ pub const WINDOW: u64 = 1 << 20;
 /// Redirected messages that may wait: the kernel keeps about 1 KiB for each, which no limit of memory
 /// counts.
 pub const MESSAGES: u32 = 1_024;
+/// So many messages after its reader had taken all, a direction that is not wanted any more goes over
+/// to TCP also while something waits.
+pub const MOST_UNWANTED: u32 = 64;
 
 impl Direction {
+    /// Messages since nothing waited for the reader.
+    #[must_use]
+    #[inline(always)]
+    pub const fn behind(self) -> u32 {
+        self.messages.wrapping_sub(self.messages_taken)
+    }
+
     /// Whether a message of so many bytes more may wait beside those that do.
     #[must_use]
     #[inline(always)]
     pub const fn has_room(self, waiting: u64, bytes: u64) -> bool {
-        let messages =
-            if waiting == 0 { 0 } else { self.messages.wrapping_sub(self.messages_taken) };
+        let messages = if waiting == 0 { 0 } else { self.behind() };
         messages < MESSAGES && waiting + bytes <= WINDOW
     }
 }

@@ -138,13 +138,15 @@ layout!(PairKey, size 56, align 8, {
 });
 layout!(Pairing, size 16, align 8, { id: 0 + 8, place: 8 + 4, pad: 12 + 4 });
 layout!(SocketKey, size 16, align 8, { id: 0 + 8, end: 8 + 4, pad: 12 + 4 });
-layout!(Alarm, size 16, align 4, { state: 0 + 4, idle: 4 + 4, interval: 8 + 4, count: 12 + 4 });
-layout!(Accelerated, size 32, align 8, { id: 0 + 8, place: 8 + 4, end: 12 + 4, alarm: 16 + 16 });
+layout!(Alarm, size 24, align 4, {
+    state: 0 + 4, idle: 4 + 4, interval: 8 + 4, count: 12 + 4, closing: 16 + 4, pad: 20 + 4,
+});
+layout!(Accelerated, size 40, align 8, { id: 0 + 8, place: 8 + 4, end: 12 + 4, alarm: 16 + 24 });
 layout!(AutoKey, size 16, align 8, { cgroup: 0 + 8, service: 8 + 4, pad: 12 + 4 });
 layout!(Direction, size 16, align 8, { bytes: 0 + 8, messages: 8 + 4, messages_taken: 12 + 4 });
-layout!(Pair, size 80, align 8, {
+layout!(Pair, size 88, align 8, {
     id: 0 + 8, sent_path: 8 + 4, received_path: 12 + 4, client_at: 16 + 8, server_at: 24 + 8,
-    sent: 32 + 16, received: 48 + 16, sent_done: 64 + 4, received_done: 68 + 4, cgroup: 72 + 8,
+    sent: 32 + 16, received: 48 + 16, sent_done: 64 + 8, received_done: 72 + 8, cgroup: 80 + 8,
 });
 layout!(SocketLayout, size 48, align 8, {
     zero_copy: 0 + 8, waiting_at: 8 + 4, flags_at: 12 + 4, ulp_at: 16 + 4, user_data_at: 20 + 4,

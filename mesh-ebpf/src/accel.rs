@@ -2,8 +2,8 @@
 //! without the network stack.
 
 use mesh_common::accel::{
-    Accelerated, Alarm, AutoKey, Direction, End, Pair, PairId, PairKey, Pairing, Path, Paths,
-    SocketKey,
+    Accelerated, Alarm, AutoKey, Direction, End, MOST_UNWANTED, Pair, PairId, PairKey, Pairing,
+    Path, Paths, SocketKey,
 };
 use mesh_common::addr::IpKey;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
@@ -12,7 +12,7 @@ use mesh_common::service::{ServiceFlags, ServiceIndex};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, Elsewhere, Message, Owner, SockOps};
-use crate::{maps, records, telemetry};
+use crate::{leave, maps, records, telemetry};
 
 /// `EBUSY`, `EINVAL` and `EOPNOTSUPP`: the socket is another program's, or of another protocol.
 const TAKEN: [i32; 3] = [-16, -22, -95];
@@ -31,6 +31,8 @@ pub(crate) fn again(ctx: &SockOps) {
         return;
     }
     if let Some(own) = ctx.owner().accelerated(false) {
+        leave::settle(ctx);
+        ctx.follow_segments(false);
         ctx::strike(SocketKey { id: own.id, end: own.end, pad: 0 });
         own.id = PairId::default();
     }
@@ -180,6 +182,7 @@ pub(crate) fn message(message: &Message<'_>) {
     let Ends { outward, path, done, back, own_at, other_at, .. } = ends(own.end, pair);
     let before = ctx::load(path);
     if !before.may_redirect() {
+        settled(done, own.id, Elsewhere { at: ctx::load(own_at) });
         return;
     }
     if ctx::load(own_at) == Pair::SOMEWHERE {
@@ -200,8 +203,11 @@ pub(crate) fn message(message: &Message<'_>) {
     }
     let taken = owner.is_taken() || reader.has_protocol();
     // A reader may take it for the end of what there is when one way has no more. Where it can be
-    // chosen, the change comes when nothing waits.
-    let cannot_stop = known && waiting != 0 && before == Path::REDIRECTED;
+    // chosen, the change comes when nothing waits, unless that is never so.
+    let cannot_stop = known
+        && waiting != 0
+        && before == Path::REDIRECTED
+        && ctx::load(outward).behind() < MOST_UNWANTED;
     let redirected = reader.at != 0
         && !taken
         && ctx::load(outward).has_room(waiting, size)
@@ -218,19 +224,25 @@ pub(crate) fn message(message: &Message<'_>) {
     // The connection goes over as a whole, so that it can leave the map.
     advance(path, false);
     advance(back, false);
-    // The map's use of this socket and that of this call: no other is on its way.
-    if sender.has_users(2) {
-        ctx::store(done, 1);
-    }
+    settled(done, own.id, sender);
     if taken {
         telemetry::count(Reason::SOCKET_TAKEN);
+    }
+}
+
+/// Notes that nothing that this end has redirected is on its way any more, if that is so: its path says
+/// TCP, and beside the map only this call, which has its lock, uses the socket.
+#[inline(always)]
+fn settled(done: &mut PairId, id: PairId, sender: Elsewhere) {
+    if ctx::load(done) != id && sender.has_users(2) {
+        ctx::store(done, id);
     }
 }
 
 /// Takes a path to where a message takes it that is redirected, or not; says where it is then.
 /// Others do the same at any time.
 #[inline(always)]
-fn advance(path: &mut Path, redirected: bool) -> Path {
+pub(crate) fn advance(path: &mut Path, redirected: bool) -> Path {
     for from in [Path::UNDECIDED, Path::REDIRECTED] {
         let to = from.after(redirected);
         if from != to && ctx::exchange(&mut path.code, from.code, to.code) {
@@ -244,9 +256,9 @@ fn advance(path: &mut Path, redirected: bool) -> Path {
 pub(crate) struct Ends<'a> {
     pub(crate) outward: &'a mut Direction,
     pub(crate) path: &'a mut Path,
-    pub(crate) done: &'a mut u32,
+    pub(crate) done: &'a mut PairId,
     pub(crate) back: &'a mut Path,
-    pub(crate) back_done: &'a u32,
+    pub(crate) back_done: &'a PairId,
     pub(crate) own_at: &'a mut u64,
     pub(crate) other_at: &'a u64,
 }

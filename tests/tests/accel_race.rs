@@ -121,3 +121,16 @@ fn data_that_establishes_the_server_is_read_first() -> anyhow::Result<()> {
     firewall::open(&world.far)?;
     Ok(())
 }
+
+#[test]
+fn what_was_sent_to_make_the_connection_is_read_first() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let cookie = world.client.open(VIP, "first ")?;
+    world.client.send("second")?;
+    world.server.accept()?;
+    assert_eq!(world.server.receive(12)?, "first second");
+    world.server.send("answer")?;
+    assert_eq!(world.client.receive(6)?, "answer");
+    assert_eq!(paths(&world.pairs, cookie)?, BY_TCP);
+    Ok(())
+}

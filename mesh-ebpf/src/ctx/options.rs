@@ -82,7 +82,11 @@ impl SockOps {
     #[inline(always)]
     pub(crate) fn keep_alive_times(&self) -> (u32, u32, u32) {
         let get = |option, default| self.get(SOL_TCP, option).unwrap_or(default);
-        (get(TCP_KEEPIDLE, 7_200), get(TCP_KEEPINTVL, 75), get(TCP_KEEPCNT, 9))
+        // What the system's settings say can be more than an application may ask for.
+        let most = |value: u32, most: u32| if value < most { value } else { most };
+        let idle = most(get(TCP_KEEPIDLE, 7_200), 32_767);
+        let interval = most(get(TCP_KEEPINTVL, 75), 32_767);
+        (idle, interval, most(get(TCP_KEEPCNT, 9), 127))
     }
 
     /// Sends no probes any more.

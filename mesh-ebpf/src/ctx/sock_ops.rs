@@ -57,6 +57,9 @@ impl SockOps {
         bytes_received: u64,
         bytes_acked: u64,
         bpf_sock_ops_cb_flags: u32,
+        state: u32,
+        /// Payload of the segment that `HDR_OPT_LEN_CB` is about, bytes.
+        skb_len: u32,
     }
 
     /// Smoothed round-trip time, microseconds; the kernel keeps eight times that.

@@ -47,6 +47,11 @@ impl End {
         Ok(self.ask(&format!("connect {to}"))?.parse()?)
     }
 
+    /// Connects by sending a text (TCP Fast Open); the socket's cookie.
+    pub fn open(&mut self, to: SocketAddrV4, text: &str) -> anyhow::Result<u64> {
+        Ok(self.ask(&format!("open {to} {text}"))?.parse()?)
+    }
+
     /// Disconnects the same socket (`connect()` to `AF_UNSPEC`), and connects it again.
     pub fn reconnect(&mut self, to: SocketAddrV4) -> anyhow::Result<()> {
         self.ask(&format!("reconnect {to}")).map(drop)

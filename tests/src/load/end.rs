@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{SockaddrIn, connect};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, sendto, socket,
+};
 
 use super::cookie::cookie;
 use super::crowd;
 use crate::sys::disconnect;
 
+/// `MSG_FASTOPEN`: connects and sends in one call.
+const FAST_OPEN: MsgFlags = MsgFlags::from_bits_retain(0x2000_0000);
 /// Longest wait for the other end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -56,6 +60,15 @@ impl End {
             }
             "connect" => {
                 self.take(TcpStream::connect(rest.parse::<SocketAddr>()?)?)?;
+                return Ok(cookie(self.stream()?)?.to_string());
+            }
+            "open" => {
+                let (to, text) = rest.split_once(' ').context("an address and a text")?;
+                let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+                let to = SockaddrIn::from(to.parse::<SocketAddrV4>()?);
+                let sent = sendto(made.as_raw_fd(), text.as_bytes(), &to, FAST_OPEN)?;
+                ensure!(sent == text.len(), "{sent} bytes were sent");
+                self.take(TcpStream::from(made))?;
                 return Ok(cookie(self.stream()?)?.to_string());
             }
             "reconnect" => {

@@ -17,6 +17,7 @@ use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use super::load::map_path;
 use super::mapped::{Access, Mapped};
 use super::pinned::Pinned;
+use crate::accel::auto::census::Incarnation;
 use crate::maps::MapError;
 use crate::maps::kernel::conns::ConnTable;
 
@@ -29,6 +30,8 @@ pub struct Noted {
     pub place: u32,
     /// What it was made to.
     pub service: ServiceIndex,
+    /// Its backend.
+    pub backend: Incarnation,
     /// Where it went.
     pub server: SocketAddr,
     /// `CLOCK_MONOTONIC` nanoseconds when it began.
@@ -42,8 +45,9 @@ pub struct Noticed {
     pub services: BTreeSet<ServiceIndex>,
     /// Their open connections to backends of this node.
     pub connections: Vec<Noted>,
-    /// How many such connections were opened since the maps were made.
-    pub opened: BTreeMap<ServiceIndex, u64>,
+    /// The counters of their backends on this node: how many were opened, also by others that had the
+    /// index before.
+    pub opened: BTreeMap<ServiceIndex, BTreeMap<Incarnation, u64>>,
 }
 
 /// The map of clients whose new connections to a service are accelerated.
@@ -136,9 +140,11 @@ impl AutoMaps {
             return Ok(Noticed::default());
         }
         let backends = self.backends(&services)?;
-        let mut opened: BTreeMap<ServiceIndex, u64> = BTreeMap::new();
+        let mut opened: BTreeMap<ServiceIndex, BTreeMap<Incarnation, u64>> = BTreeMap::new();
         for (index, backend) in &backends {
-            *opened.entry(backend.service).or_default() += self.opened(*index)?;
+            let incarnation = Incarnation { index: *index, generation: backend.generation };
+            let counters = opened.entry(backend.service).or_default();
+            counters.insert(incarnation, self.opened(*index)?);
         }
         Ok(Noticed { connections: self.connections(&backends)?, services, opened })
     }
@@ -181,6 +187,10 @@ impl AutoMaps {
                         cookie,
                         place,
                         service: record.service,
+                        backend: Incarnation {
+                            index: record.backend,
+                            generation: record.generation,
+                        },
                         server: SocketAddr::new(record.backend_addr.to_ip(), record.backend_port),
                         started_ns: record.started_ns,
                     });

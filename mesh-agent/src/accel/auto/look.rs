@@ -10,7 +10,8 @@ use std::time::Duration;
 use mesh_common::accel::Path as Way;
 use mesh_common::service::ServiceIndex;
 
-use super::evidence::{Census, Connection, End, turn};
+use super::census::{Census, Open};
+use super::evidence::{Connection, End, turn};
 use super::holders::{Held, Holders};
 use super::traffic::Traffic;
 use super::{MOST_SOCKETS, Settings};
@@ -90,7 +91,7 @@ impl Eyes {
 
     /// One look. `now` is `CLOCK_MONOTONIC`.
     pub(super) fn look(&mut self, maps: &AutoMaps, now: Duration) -> Result<Seen, LookError> {
-        let noticed = maps.read()?;
+        let mut noticed = maps.read()?;
         let services = noticed.services;
         self.census.retain(|service, _| services.contains(service));
         self.last.retain(|service, _| services.contains(service));
@@ -104,9 +105,11 @@ impl Eyes {
         for service in &seen.services {
             let open = by_service.remove(service).unwrap_or_default();
             seen.open.extend(open.keys());
-            let young = open.values().map(|it| (it.cookie, age(it) < self.settings.long));
-            let opened = noticed.opened.get(service).copied().unwrap_or(0);
-            if self.census.entry(*service).or_default().look(opened, young.collect()) {
+            let is_young = |it: &Noted| age(it) < self.settings.long;
+            let counted = |it: &Noted| Open { backend: it.backend, young: is_young(it) };
+            let counted = open.values().map(|it| (it.cookie, counted(it))).collect();
+            let opened = noticed.opened.remove(service).unwrap_or_default();
+            if self.census.entry(*service).or_default().look(&opened, counted) {
                 seen.short_lived.insert(*service);
             }
             let settled = open.values().filter(|it| age(it) >= self.settings.settle);

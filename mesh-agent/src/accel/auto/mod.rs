@@ -7,10 +7,11 @@
 //! /proc/PID/fdinfo ──────┘            (pure)     (pure)
 //! ```
 //!
-//! `traffic` says what a connection has carried, `evidence` what all of a client say, `judge` what
-//! follows (all pure); `holders` finds the processes that hold sockets, `look` puts together what can
+//! `traffic` says what a connection has carried, `census` whether those of a service end soon,
+//! `evidence` what all of a client say, `judge` what follows (all pure); `holders` finds the processes that hold sockets, `look` puts together what can
 //! be seen, `runner` does it again and again.
 
+pub mod census;
 pub mod evidence;
 pub mod holders;
 pub mod judge;

@@ -13,8 +13,6 @@ use super::traffic::{Kind, Traffic};
 const LEFT_PART: usize = 4;
 /// One bulk connection of so many that are not speaks against.
 const BULK_PART: usize = 4;
-/// One connection that ended soon of so many that are open speaks against; a single one never does.
-const SHORT_PART: usize = 10;
 
 /// A socket of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,36 +171,6 @@ impl Records {
             found.short_lived = short_lived.contains(&key.service);
         }
         evidence
-    }
-}
-
-/// Counts the connections to a service that end soon.
-#[derive(Debug, Default)]
-pub struct Census {
-    /// How many were opened until the last look; none before the first.
-    opened: Option<u64>,
-    /// Those that were open then, and whether they were not long-lived yet.
-    open: BTreeMap<u64, bool>,
-    /// Connections that were seen before they were counted.
-    ahead: u64,
-}
-
-impl Census {
-    /// Whether too many have ended soon since the last look: `opened` is how many were opened
-    /// altogether, `open` are those that are, by cookie, and whether they are not long-lived yet.
-    pub fn look(&mut self, opened: u64, open: BTreeMap<u64, bool>) -> bool {
-        let young = self.open.iter().filter(|(_, young)| **young);
-        let ended = young.filter(|(cookie, _)| !open.contains_key(cookie)).count();
-        let new = open.keys().filter(|cookie| !self.open.contains_key(cookie)).count();
-        let (ended, new) = (u64::try_from(ended).unwrap_or(0), u64::try_from(new).unwrap_or(0));
-        let since = self.opened.map(|before| opened.saturating_sub(before));
-        let (seen, since) = (new + self.ahead, since.unwrap_or(new));
-        // What came and went between two looks, or was counted only now.
-        let unseen = since.saturating_sub(seen);
-        self.ahead = seen.saturating_sub(since);
-        let allowed = u64::try_from(open.len() / SHORT_PART).unwrap_or(0).max(1);
-        (self.opened, self.open) = (Some(opened), open);
-        unseen + ended > allowed
     }
 }
 

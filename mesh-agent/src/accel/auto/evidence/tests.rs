@@ -108,24 +108,6 @@ fn those_whose_turn_it_is_not_are_remembered_while_they_are_open() {
     assert_eq!(verdicts(&mut records, &[left]), against);
 }
 
-#[test]
-fn connections_that_end_soon_are_counted() {
-    let open = |cookies: std::ops::Range<u64>, young| cookies.map(|it| (it, young)).collect();
-    let mut census = Census::default();
-    // Before the first look nothing is known.
-    assert!(!census.look(1000, open(1..21, false)));
-    assert!(!census.look(1000, open(1..21, false)));
-    // Two of twenty may come and go, three not.
-    assert!(!census.look(1002, open(1..21, false)));
-    assert!(census.look(1005, open(1..21, false)));
-    // New ones, one of them seen before it is counted.
-    assert!(!census.look(1009, open(1..26, true)));
-    assert!(!census.look(1010, open(1..26, true)));
-    // They end young.
-    assert!(census.look(1010, open(1..20, true)));
-    assert!(!census.look(1010, open(1..20, true)));
-}
-
 proptest! {
     #[test]
     fn everybody_gets_a_turn(cookies in prop::collection::btree_set(any::<u64>(), 0..50), most in 1usize..10) {

@@ -11,7 +11,7 @@ use mesh_common::accel::Path as Way;
 use mesh_common::service::ServiceIndex;
 
 use super::census::{Census, Open};
-use super::evidence::{Connection, End, turn};
+use super::evidence::{Connection, End, Seen, turn};
 use super::holders::{Held, Holders};
 use super::traffic::Traffic;
 use super::{MOST_SOCKETS, Settings};
@@ -41,19 +41,6 @@ pub(super) enum LookError {
     /// The processes cannot be listed.
     #[error("cannot read /proc: {0}")]
     Processes(#[source] io::Error),
-}
-
-/// What was seen.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// Services that leave it to the agent.
-    pub(super) services: BTreeSet<ServiceIndex>,
-    /// Their connections, as far as they were looked at.
-    pub(super) connections: Vec<Connection>,
-    /// Services of which too many connections ended soon.
-    pub(super) short_lived: BTreeSet<ServiceIndex>,
-    /// Cookies of all their open connections.
-    pub(super) open: BTreeSet<u64>,
 }
 
 /// Looks, and remembers what makes the next look cheaper.
@@ -104,7 +91,6 @@ impl Eyes {
         let mut chosen: Vec<Noted> = Vec::new();
         for service in &seen.services {
             let open = by_service.remove(service).unwrap_or_default();
-            seen.open.extend(open.keys());
             let is_young = |it: &Noted| age(it) < self.settings.long;
             let counted = |it: &Noted| Open { backend: it.backend, young: is_young(it) };
             let counted = open.values().map(|it| (it.cookie, counted(it))).collect();
@@ -113,11 +99,13 @@ impl Eyes {
                 seen.short_lived.insert(*service);
             }
             let settled = open.values().filter(|it| age(it) >= self.settings.settle);
-            let cookies = settled.map(|it| it.cookie).collect();
+            let cookies: BTreeSet<u64> = settled.map(|it| it.cookie).collect();
             let last = self.last.entry(*service).or_default();
             let turn = turn(&cookies, *last, MOST_SOCKETS);
             *last = turn.last().copied().unwrap_or(0);
             chosen.extend(turn.iter().filter_map(|cookie| open.get(cookie)));
+            seen.looked.extend(turn);
+            seen.open.insert(*service, cookies);
         }
         let sockets = self.sockets(&chosen)?;
         let ends = sockets.clients.values().chain(sockets.servers.values().flatten());
@@ -136,6 +124,7 @@ impl Eyes {
                 cookie: noted.cookie,
                 service: noted.service,
                 cgroup: held.get(&client.inode).map(|held| held.cgroup),
+                maker: (pair.cgroup != 0).then_some(pair.cgroup),
                 age: age(noted),
                 client: end(&held, std::slice::from_ref(client)),
                 server: end(&held, servers),

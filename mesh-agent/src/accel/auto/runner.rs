@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::Settings;
-use super::evidence::Records;
+use super::evidence::{Records, Seen};
 use super::judge::{Cause, Judge, Step};
-use super::look::{Eyes, LookError, Seen};
+use super::look::{Eyes, LookError};
 use super::metrics::Figures;
 use crate::bpf::auto::AutoMaps;
 use crate::maps::MapError;
@@ -99,10 +99,9 @@ impl Runner {
     }
 
     fn weigh(&mut self, now: Duration, seen: &Seen) -> Vec<Step> {
-        let Seen { services, connections, short_lived, open } = seen;
-        self.figures.looks += u64::from(!services.is_empty());
-        let evidence = self.records.weigh(connections, self.settings.long, short_lived, open);
-        self.judge.look(now, services, &evidence)
+        self.figures.looks += u64::from(!seen.services.is_empty());
+        let weighed = self.records.weigh(seen, self.settings.long);
+        self.judge.look(now, &seen.services, &weighed)
     }
 
     fn take(&mut self, now: Duration, step: Step) {

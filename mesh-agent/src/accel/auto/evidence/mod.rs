@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_common::accel::AutoKey;
 use mesh_common::service::ServiceIndex;
 
+use super::MOST_SOCKETS;
 use super::judge::Cause;
 use super::traffic::{Kind, Traffic};
 
@@ -32,8 +33,11 @@ pub struct Connection {
     pub cookie: u64,
     /// What it was made to.
     pub service: ServiceIndex,
-    /// Cgroup of the client; none where its socket or process was not found.
+    /// Cgroup of the process that holds the client's socket; none where one of both was not found.
     pub cgroup: Option<u64>,
+    /// Cgroup that the programs have accelerated it for, which is where the client was when it
+    /// connected; none where they have not.
+    pub maker: Option<u64>,
     /// How long it has been open.
     pub age: Duration,
     /// The client's socket.
@@ -50,12 +54,40 @@ pub struct Connection {
     pub left: bool,
 }
 
+/// What a look has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Services that leave it to the agent.
+    pub services: BTreeSet<ServiceIndex>,
+    /// Those of their connections that were looked at and found.
+    pub connections: Vec<Connection>,
+    /// Cookies of all that were looked at.
+    pub looked: BTreeSet<u64>,
+    /// Cookies of all open connections that are to be looked at, each in its turn.
+    pub open: BTreeMap<ServiceIndex, BTreeSet<u64>>,
+    /// Services of which too many connections ended soon.
+    pub short_lived: BTreeSet<ServiceIndex>,
+}
+
 /// What is remembered of a connection until it is looked at again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Memory {
     traffic: Traffic,
     left: bool,
     missing: bool,
+    /// Whose it is: of the client that made it, and of the one that holds it.
+    cgroups: [Option<u64>; 2],
+    /// What it says.
+    evidence: Evidence,
+}
+
+/// What all that is open says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weighed {
+    /// By client: everyone that has an open connection that was looked at, now or before.
+    pub clients: BTreeMap<AutoKey, Evidence>,
+    /// Services with connections that nobody has looked at yet: any client's.
+    pub waiting: BTreeSet<ServiceIndex>,
 }
 
 /// What was seen of all connections of a client to a service.
@@ -81,6 +113,10 @@ pub struct Evidence {
     pub left: usize,
     /// Too many connections to the service ended soon.
     pub short_lived: bool,
+    /// Whether one of the connections was looked at this time, instead of remembered.
+    pub looked: bool,
+    /// After how many looks each connection to the service has had its turn.
+    pub rotation: u32,
 }
 
 /// What evidence says.
@@ -95,6 +131,20 @@ pub enum Verdict {
 }
 
 impl Evidence {
+    /// Counts what another connection says.
+    const fn count(&mut self, other: &Self) {
+        self.blocking_clients += other.blocking_clients;
+        self.blocking_servers += other.blocking_servers;
+        self.upper_layer += other.upper_layer;
+        self.unknown += other.unknown;
+        self.unsure += other.unsure;
+        self.chatty += other.chatty;
+        self.bulk += other.bulk;
+        self.redirected += other.redirected;
+        self.left += other.left;
+        self.looked |= other.looked;
+    }
+
     /// What it says; the gravest first.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
@@ -127,50 +177,91 @@ pub struct Records {
 }
 
 impl Records {
-    /// What the connections of a look say, by client. `long` is how long a long-lived connection has
-    /// been open; of services in `short_lived` too many connections ended soon. What was not found
-    /// twice and belongs to nobody speaks against everybody that uses the service. `open` are the
-    /// cookies of all connections, also of those that were not looked at.
-    pub fn weigh(
-        &mut self,
-        connections: &[Connection],
-        long: Duration,
-        short_lived: &BTreeSet<ServiceIndex>,
-        open: &BTreeSet<u64>,
-    ) -> BTreeMap<AutoKey, Evidence> {
+    /// What all open connections say, by client: those that were looked at now, and what was found
+    /// of the others when it was their turn. `long` is how long a long-lived connection has been
+    /// open. What was not found twice and belongs to nobody speaks against everybody that uses the
+    /// service.
+    pub fn weigh(&mut self, seen: &Seen, long: Duration) -> Weighed {
+        let open: BTreeSet<u64> = seen.open.values().flatten().copied().collect();
         self.before.retain(|cookie, _| open.contains(cookie));
-        let mut evidence: BTreeMap<AutoKey, Evidence> = BTreeMap::new();
-        let mut nobodys: BTreeMap<ServiceIndex, usize> = BTreeMap::new();
-        for connection in connections {
-            let Connection { cookie, service, cgroup, age, client, server, .. } = *connection;
-            let Connection { traffic, redirected, left, .. } = *connection;
-            let missing = client == End::Missing || server == End::Missing;
-            let before = self.before.insert(cookie, Memory { traffic, left, missing });
-            let unknown = missing && before.is_some_and(|before| before.missing);
-            let Some(cgroup) = cgroup else {
-                if unknown {
-                    *nobodys.entry(service).or_default() += 1;
-                }
+        for memory in self.before.values_mut() {
+            memory.evidence.looked = false;
+        }
+        for cookie in &seen.looked {
+            // What is not found has no client, and is no sign of anything.
+            let memory = self.before.entry(*cookie).or_default();
+            (memory.cgroups, memory.evidence) = ([None; 2], Evidence::default());
+        }
+        for connection in &seen.connections {
+            let before = self.before.get(&connection.cookie).copied().unwrap_or_default();
+            self.before.insert(connection.cookie, Memory::new(connection, before, long));
+        }
+        let mut weighed = Weighed::default();
+        for (service, cookies) in &seen.open {
+            self.service(*service, cookies, seen, &mut weighed);
+        }
+        weighed
+    }
+
+    /// Puts together what the connections to a service say.
+    fn service(
+        &self,
+        service: ServiceIndex,
+        cookies: &BTreeSet<u64>,
+        seen: &Seen,
+        weighed: &mut Weighed,
+    ) {
+        let mut nobodys = 0;
+        let mut clients: BTreeMap<AutoKey, Evidence> = BTreeMap::new();
+        for cookie in cookies {
+            let Some(memory) = self.before.get(cookie) else {
+                weighed.waiting.insert(service);
                 continue;
             };
-            let found = evidence.entry(AutoKey { cgroup, service, pad: 0 }).or_default();
-            found.blocking_clients += usize::from(client == End::Blocking);
-            found.blocking_servers += usize::from(server == End::Blocking);
-            found.upper_layer += usize::from(connection.upper_layer);
-            found.unknown += usize::from(unknown);
-            found.unsure += usize::from(missing && !unknown);
-            found.redirected += usize::from(redirected && !left);
-            found.left += usize::from(left && before.is_none_or(|before| !before.left));
-            let recent = before.map_or(traffic, |before| traffic.since(before.traffic)).kind();
-            found.bulk += usize::from(recent == Kind::Bulk);
-            let chatty = age >= long && traffic.kind() == Kind::Chatty && recent != Kind::Bulk;
-            found.chatty += usize::from(chatty);
+            for cgroup in memory.cgroups.into_iter().flatten() {
+                clients
+                    .entry(AutoKey { cgroup, service, pad: 0 })
+                    .or_default()
+                    .count(&memory.evidence);
+            }
+            if memory.cgroups == [None; 2] {
+                nobodys += memory.evidence.unknown;
+            }
         }
-        for (key, found) in &mut evidence {
-            found.unknown += nobodys.get(&key.service).copied().unwrap_or(0);
-            found.short_lived = short_lived.contains(&key.service);
+        for found in clients.values_mut() {
+            found.unknown += nobodys;
+            found.short_lived = seen.short_lived.contains(&service);
+            found.rotation =
+                u32::try_from(cookies.len().div_ceil(MOST_SOCKETS)).unwrap_or(u32::MAX);
         }
-        evidence
+        weighed.clients.append(&mut clients);
+    }
+}
+
+impl Memory {
+    /// What a connection says, and what was remembered of it before.
+    fn new(connection: &Connection, before: Self, long: Duration) -> Self {
+        let Connection { cgroup, maker, age, client, server, .. } = *connection;
+        let Connection { traffic, redirected, left, upper_layer, .. } = *connection;
+        let missing = client == End::Missing || server == End::Missing;
+        let unknown = missing && before.missing;
+        let recent = traffic.since(before.traffic).kind();
+        let chatty = age >= long && traffic.kind() == Kind::Chatty && recent != Kind::Bulk;
+        let evidence = Evidence {
+            blocking_clients: usize::from(client == End::Blocking),
+            blocking_servers: usize::from(server == End::Blocking),
+            upper_layer: usize::from(upper_layer),
+            unknown: usize::from(unknown),
+            unsure: usize::from(missing && !unknown),
+            chatty: usize::from(chatty),
+            bulk: usize::from(recent == Kind::Bulk),
+            redirected: usize::from(redirected && !left),
+            left: usize::from(left && !before.left),
+            looked: true,
+            ..Evidence::default()
+        };
+        let cgroups = [cgroup, maker.filter(|maker| cgroup != Some(*maker))];
+        Self { traffic, left, missing, cgroups, evidence }
     }
 }
 

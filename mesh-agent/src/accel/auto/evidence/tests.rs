@@ -3,9 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::accel::auto::Settings;
+use crate::accel::auto::judge::{Judge, Step};
 use crate::accel::auto::traffic::Flow;
 
 const SERVICE: ServiceIndex = ServiceIndex { index: 1 };
+const KEY: AutoKey = AutoKey { cgroup: 7, service: SERVICE, pad: 0 };
 const LONG: Duration = Duration::from_secs(10);
 
 fn messages(count: u64) -> Traffic {
@@ -19,6 +22,7 @@ fn good(cookie: u64) -> Connection {
         cookie,
         service: SERVICE,
         cgroup: Some(7),
+        maker: None,
         age: LONG,
         client: End::EventDriven,
         server: End::EventDriven,
@@ -29,10 +33,22 @@ fn good(cookie: u64) -> Connection {
     }
 }
 
+/// A look at some; others are open as well.
+fn seen(connections: &[Connection], others: std::ops::Range<u64>) -> Seen {
+    let looked: BTreeSet<u64> = connections.iter().map(|it| it.cookie).collect();
+    let open = looked.iter().copied().chain(others).collect();
+    Seen {
+        services: [SERVICE].into(),
+        connections: connections.to_vec(),
+        looked,
+        open: [(SERVICE, open)].into(),
+        short_lived: BTreeSet::new(),
+    }
+}
+
 fn verdicts(records: &mut Records, connections: &[Connection]) -> Vec<(u64, Verdict)> {
-    let open = (0..100).collect();
-    let evidence = records.weigh(connections, LONG, &BTreeSet::new(), &open);
-    evidence.iter().map(|(key, evidence)| (key.cgroup, evidence.verdict())).collect()
+    let weighed = records.weigh(&seen(connections, 0..0), LONG);
+    weighed.clients.iter().map(|(key, found)| (key.cgroup, found.verdict())).collect()
 }
 
 fn verdict(connections: &[Connection]) -> Verdict {
@@ -102,10 +118,98 @@ fn those_whose_turn_it_is_not_are_remembered_while_they_are_open() {
     let left = Connection { redirected: true, left: true, ..good(1) };
     let against = [(7, Verdict::Against(Cause::Window))];
     assert_eq!(verdicts(&mut records, &[left]), against);
-    assert_eq!(verdicts(&mut records, &[good(2)]), [(7, Verdict::For)]);
+    let rest = records.weigh(&seen(&[good(2)], 1..2), LONG);
+    assert_eq!(rest.clients[&KEY].verdict(), against[0].1);
+    // What is no news is not held against it any more.
     assert_eq!(verdicts(&mut records, &[left]), [(7, Verdict::For)]);
-    records.weigh(&[], LONG, &BTreeSet::new(), &BTreeSet::new());
+    records.weigh(&seen(&[], 0..0), LONG);
     assert_eq!(verdicts(&mut records, &[left]), against);
+}
+
+#[test]
+fn who_made_it_counts_as_well_as_who_holds_it() {
+    let handed_over = Connection { maker: Some(8), client: End::Blocking, ..good(1) };
+    let against = Verdict::Against(Cause::BlockingClient);
+    let mut records = Records::default();
+    assert_eq!(verdicts(&mut records, &[handed_over]), [(7, against), (8, against)]);
+    let held = Connection { maker: Some(7), ..good(1) };
+    assert_eq!(verdicts(&mut records, &[held]), [(7, Verdict::For)]);
+    assert_eq!(records.weigh(&seen(&[held], 0..0), LONG).clients[&KEY].chatty, 1);
+    let lost = Connection { cgroup: None, maker: Some(8), client: End::Missing, ..good(1) };
+    assert_eq!(verdicts(&mut records, &[lost]), [(8, Verdict::Neither)]);
+    assert_eq!(verdicts(&mut records, &[lost]), [(8, Verdict::Against(Cause::Unknown))]);
+}
+
+/// Looks at connections in turns, and judges.
+struct Turns {
+    records: Records,
+    judge: Judge,
+    last: u64,
+    now: Duration,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let judge = Judge::new(Settings::every(LONG));
+        Self { records: Records::default(), judge, last: 0, now: Duration::ZERO }
+    }
+
+    fn look(&mut self, all: &BTreeMap<u64, Connection>) -> Vec<Step> {
+        self.now += LONG;
+        let cookies = all.keys().copied().collect();
+        let turn = turn(&cookies, self.last, MOST_SOCKETS);
+        self.last = turn.last().copied().unwrap_or(0);
+        let connections: Vec<_> = turn.iter().map(|cookie| all[cookie]).collect();
+        let mut seen = seen(&connections, 0..0);
+        seen.open = [(SERVICE, cookies)].into();
+        let weighed = self.records.weigh(&seen, LONG);
+        self.judge.look(self.now, &seen.services, &weighed)
+    }
+}
+
+/// Connections of client 7, the first few of client 8.
+fn many(few: u64, all: u64) -> BTreeMap<u64, Connection> {
+    let of = |cookie| if cookie <= few { 8 } else { 7 };
+    (1..=all).map(|it| (it, Connection { cgroup: Some(of(it)), ..good(it) })).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever there is: both clients come to be accelerated, nobody before all were looked at, and
+    /// nobody loses it while nothing changes, though most connections are not looked at.
+    #[test]
+    fn many_connections_of_one_leave_the_few_of_another_alone(few in 1..20u64, all in 257..4000u64) {
+        let (mut turns, all) = (Turns::new(), many(few, all));
+        let rotation = all.len().div_ceil(MOST_SOCKETS);
+        let mut granted = BTreeMap::new();
+        for number in 1..=4 * rotation {
+            for step in turns.look(&all) {
+                let Step::Grant(key) = step else { panic!("{step:?}") };
+                prop_assert!(granted.insert(key.cgroup, number).is_none());
+            }
+        }
+        prop_assert!(granted[&7] >= rotation && granted[&8] >= rotation, "{granted:?}");
+    }
+
+    /// One that blocks keeps its client from it, wherever its turn comes.
+    #[test]
+    fn one_that_blocks_among_many_is_never_overlooked(all in 257..4000u64, at in any::<prop::sample::Index>()) {
+        let (mut turns, mut all) = (Turns::new(), many(1, all));
+        let cookie = 2 + u64::try_from(at.index(all.len() - 1)).unwrap();
+        all.get_mut(&cookie).unwrap().client = End::Blocking;
+        let mut granted = BTreeSet::new();
+        for _ in 0..3 * all.len().div_ceil(MOST_SOCKETS) {
+            granted.extend(turns.look(&all).into_iter().map(|step| format!("{step:?}")));
+        }
+        let key = AutoKey { cgroup: 8, ..KEY };
+        prop_assert_eq!(granted, [format!("{:?}", Step::Grant(key))].into());
+        // And whoever turns to it loses it within one turn of all.
+        all.get_mut(&1).unwrap().client = End::Blocking;
+        let looks = 0..all.len().div_ceil(MOST_SOCKETS);
+        let steps: Vec<_> = looks.flat_map(|_| turns.look(&all)).collect();
+        prop_assert_eq!(steps, [Step::Withdraw(key, Cause::BlockingClient)]);
+    }
 }
 
 proptest! {
@@ -138,8 +242,7 @@ proptest! {
             ..good(cookie)
         };
         let connections: Vec<_> = (1..).zip(&ends).map(connection).collect();
-        let (nobody, open) = (BTreeSet::new(), BTreeSet::new());
-        let evidence = Records::default().weigh(&connections, LONG, &nobody, &open);
+        let evidence = Records::default().weigh(&seen(&connections, 0..0), LONG).clients;
         for connection in &connections {
             let key = AutoKey { cgroup: connection.cgroup.unwrap(), service: SERVICE, pad: 0 };
             let verdict = evidence[&key].verdict();

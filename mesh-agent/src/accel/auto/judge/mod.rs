@@ -18,7 +18,7 @@ use mesh_common::accel::AutoKey;
 use mesh_common::service::ServiceIndex;
 
 use super::Settings;
-use super::evidence::{Evidence, Verdict};
+use super::evidence::{Evidence, Verdict, Weighed};
 
 /// Why a client's connections are no longer accelerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,13 +83,17 @@ pub enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// So many looks in a row have spoken for it.
-    Watched { good: u32 },
+    /// So many looks in a row have not spoken against it, and so many of them, at which it was its
+    /// turn, for it.
+    Watched { looks: u32, good: u32 },
     /// Since when, and when a connection was seen last.
     Granted { since: Duration, seen: Duration },
     /// Not before then.
     Barred { until: Duration },
 }
+
+/// Nothing is known of it.
+const NEW: Phase = Phase::Watched { looks: 0, good: 0 };
 
 #[derive(Clone, Copy, Debug)]
 struct Client {
@@ -104,7 +108,7 @@ impl Client {
     fn withdrawn(self, now: Duration, cause: Cause, settings: &Settings) -> Self {
         let Phase::Granted { since, .. } = self.phase else { return self };
         if !cause.is_against() {
-            return Self { phase: Phase::Watched { good: 0 }, ..self };
+            return Self { phase: NEW, ..self };
         }
         // What went well for so long was no mistake.
         let went_well = now.saturating_sub(since).as_nanos() >= settings.longest.as_nanos();
@@ -132,40 +136,45 @@ impl Judge {
         Self { settings, clients: BTreeMap::new() }
     }
 
-    /// Judges anew after a look: at `services`, of which `evidence` has every client that has
-    /// connections. Withdrawals come first.
+    /// Judges anew after a look: at `services`, of which `weighed` has every client that is known to
+    /// have connections. It is granted after enough looks at it, and when each connection to the
+    /// service has had its turn meanwhile. Withdrawals come first.
     pub fn look(
         &mut self,
         now: Duration,
         services: &BTreeSet<ServiceIndex>,
-        evidence: &BTreeMap<AutoKey, Evidence>,
+        weighed: &Weighed,
     ) -> Vec<Step> {
+        let evidence = &weighed.clients;
         let (mut withdrawn, mut granted) = (Vec::new(), Vec::new());
         for key in evidence.keys().filter(|key| services.contains(&key.service)) {
-            let phase = Phase::Watched { good: 0 };
-            let new = Client { phase, failures: 0, remembered: Duration::ZERO };
+            let new = Client { phase: NEW, failures: 0, remembered: Duration::ZERO };
             self.clients.entry(*key).or_insert(new);
         }
         let settings = &self.settings;
         for (key, client) in &mut self.clients {
-            let verdict = evidence.get(key).map(Evidence::verdict);
+            let found = evidence.get(key);
+            let verdict = found.map(Evidence::verdict);
             if let Phase::Barred { until } = client.phase
                 && until <= now
             {
-                client.phase = Phase::Watched { good: 0 };
+                client.phase = NEW;
             }
             match client.phase {
                 Phase::Barred { .. } => {}
-                Phase::Watched { good } if verdict == Some(Verdict::For) => {
-                    let good = good.saturating_add(1);
-                    client.phase = if good >= settings.looks {
+                Phase::Watched { looks, good } if verdict == Some(Verdict::For) => {
+                    let looked = found.is_some_and(|found| found.looked);
+                    let rotation = found.map_or(u32::MAX, |found| found.rotation);
+                    let good = good.saturating_add(u32::from(looked));
+                    let looks = looks.saturating_add(1);
+                    client.phase = if good >= settings.looks && looks >= rotation {
                         granted.push(Step::Grant(*key));
                         Phase::Granted { since: now, seen: now }
                     } else {
-                        Phase::Watched { good }
+                        Phase::Watched { looks, good }
                     };
                 }
-                Phase::Watched { .. } => client.phase = Phase::Watched { good: 0 },
+                Phase::Watched { .. } => client.phase = NEW,
                 Phase::Granted { since, seen } => {
                     let cause = match verdict {
                         _ if !services.contains(&key.service) => Some(Cause::Service),
@@ -174,6 +183,8 @@ impl Judge {
                             client.phase = Phase::Granted { since, seen: now };
                             None
                         }
+                        // One of those may be its.
+                        None if weighed.waiting.contains(&key.service) => None,
                         None => {
                             (now.saturating_sub(seen) >= settings.forget).then_some(Cause::Idle)
                         }

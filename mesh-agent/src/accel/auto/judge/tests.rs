@@ -19,6 +19,8 @@ const NOTHING: Evidence = Evidence {
     redirected: 0,
     left: 0,
     short_lived: false,
+    looked: true,
+    rotation: 1,
 };
 
 struct Looks {
@@ -33,8 +35,9 @@ impl Looks {
 
     fn look(&mut self, evidence: Option<Evidence>) -> Vec<Step> {
         self.now += TEN;
-        let evidence = evidence.into_iter().map(|evidence| (KEY, evidence)).collect();
-        self.judge.look(self.now, &[KEY.service].into(), &evidence)
+        let clients = evidence.into_iter().map(|evidence| (KEY, evidence)).collect();
+        let weighed = Weighed { clients, waiting: BTreeSet::new() };
+        self.judge.look(self.now, &[KEY.service].into(), &weighed)
     }
 
     /// How many good looks it takes.
@@ -104,11 +107,40 @@ fn whoever_has_no_connection_loses_it_without_a_pause() {
 }
 
 #[test]
+fn whoever_has_connections_that_wait_for_their_turn_keeps_it() {
+    let mut looks = Looks::new();
+    let many = Evidence { rotation: 7, ..GOOD };
+    let rest = Evidence { looked: false, ..many };
+    // Two looks at it, but not at all that there is.
+    for _ in 0..6 {
+        assert_eq!(looks.look(Some(many)), []);
+    }
+    assert_eq!(looks.look(Some(many)), [Step::Grant(KEY)]);
+    for _ in 0..20 {
+        assert_eq!(looks.look(Some(rest)), []);
+    }
+    // It may have some among those that nobody has looked at.
+    for _ in 0..20 {
+        let waiting = [KEY.service].into();
+        let weighed = Weighed { clients: BTreeMap::new(), waiting };
+        looks.now += TEN;
+        assert_eq!(looks.judge.look(looks.now, &[KEY.service].into(), &weighed), []);
+    }
+    assert_eq!(looks.look(None), [Step::Withdraw(KEY, Cause::Idle)]);
+    // All that there is was looked at, but only once at it.
+    assert_eq!(looks.look(Some(many)), []);
+    for _ in 0..20 {
+        assert_eq!(looks.look(Some(rest)), []);
+    }
+    assert_eq!(looks.look(Some(many)), [Step::Grant(KEY)]);
+}
+
+#[test]
 fn a_service_that_asks_no_more_and_a_blind_agent_end_it() {
     let mut looks = Looks::new();
     looks.grant();
-    let evidence = [(KEY, GOOD)].into();
-    let steps = looks.judge.look(looks.now, &BTreeSet::new(), &evidence);
+    let weighed = Weighed { clients: [(KEY, GOOD)].into(), waiting: BTreeSet::new() };
+    let steps = looks.judge.look(looks.now, &BTreeSet::new(), &weighed);
     assert_eq!(steps, [Step::Withdraw(KEY, Cause::Service)]);
     assert_eq!(looks.judge.clients.len(), 0);
     assert_eq!(looks.grant(), 2);
@@ -135,6 +167,7 @@ fn evidence() -> impl Strategy<Value = Option<Evidence>> {
             redirected,
             left,
             short_lived,
+            ..GOOD
         }
     });
     prop::option::weighted(0.9, evidence)

@@ -190,8 +190,15 @@ impl MapStore for KernelMaps {
             // Base and count are one word. A table without slots needs the rest before it: what
             // to do without a backend.
             MapOp::PutService(ServiceIndex { index }, head) => {
-                if self.services.get(index) == Some(ServiceHead::default()) {
+                let before = self.services.get(index).unwrap_or_default();
+                let is_free = before == ServiceHead::default();
+                if is_free {
                     self.guards.zero_service(index)?;
+                }
+                // Before the head, so that it is done again if it fails.
+                let was_auto = before.flags.contains(ServiceFlags::AUTO);
+                if is_free || was_auto && !head.flags.contains(ServiceFlags::AUTO) {
+                    self.auto.forget(ServiceIndex { index })?;
                 }
                 let order = if head.slot_count == 0 { Order::Down } else { Order::Up };
                 stored(names::SERVICES, self.services.set(index, &head, order))
@@ -220,12 +227,11 @@ impl MapStore for KernelMaps {
             MapOp::ClearService(ServiceIndex { index }) => {
                 let state = self.service_state.set(index, &ServiceState::default(), Order::Up);
                 stored(names::SERVICE_STATE, state)?;
-                let before = self.services.get(index).unwrap_or_default();
+                // While the head is there, so that it is done again if it fails; whatever the head
+                // says: its flag may have gone before.
+                self.auto.forget(ServiceIndex { index })?;
                 let head = ServiceHead::default();
                 stored(names::SERVICES, self.services.set(index, &head, Order::Up))?;
-                if before.flags.contains(ServiceFlags::AUTO) {
-                    self.auto.forget(ServiceIndex { index })?;
-                }
                 stored(names::POLICIES, self.policies.set(index, &Policy::default(), Order::Up))
             }
             MapOp::ClearSlot(index) => {

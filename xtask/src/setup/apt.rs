@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::quiet::{self, Quiet};
-use super::{Found, say};
+use super::quiet::Quiet;
+use super::{Found, say, servers};
 use crate::toolchain::Compiler;
 use crate::{machine, process};
 
@@ -206,7 +206,15 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
     for package in packages {
         say(package.explain());
     }
-    let _quiet = Quiet::begin()?;
+    let is_asked_for = |name: &str| packages.iter().any(|package| package.name == name);
+    let _quiet = Quiet::begin(is_asked_for("postgresql"))?;
+    let servers = servers::look(is_asked_for);
+    let installed = try_install(packages);
+    let settled = servers::settle(&servers);
+    installed.and(settled)
+}
+
+fn try_install(packages: &[&Package]) -> Result<()> {
     let install = || {
         let mut command = apt_get();
         command.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
@@ -218,21 +226,8 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
         process::run(apt_get().args(["update", "--quiet"]))?;
         install()?;
     }
-    for (package, service) in SERVERS {
-        if packages.iter().any(|installed| installed.name == package) {
-            quiet::disable(service)?;
-        }
-    }
     Ok(())
 }
-
-/// Packages that bring a server, and what systemd calls it.
-const SERVERS: [(&str, &str); 4] = [
-    ("nginx-light", "nginx"),
-    ("haproxy", "haproxy"),
-    ("redis-server", "redis-server"),
-    ("postgresql", "postgresql"),
-];
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");

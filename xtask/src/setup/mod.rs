@@ -4,6 +4,7 @@
 mod apt;
 mod bpffs;
 mod quiet;
+mod servers;
 mod tools;
 
 use anyhow::{Result, bail};
@@ -21,6 +22,9 @@ pub(crate) fn run(workspace: &Workspace, ci: bool) -> Result<()> {
     };
     let missing = apt::missing(found, ci, apt::has_program, apt::has_nginx_module);
     let installable = machine::is_root() && machine::is_debian();
+    if installable {
+        quiet::clean()?;
+    }
     if !missing.is_empty() {
         if !installable {
             bail!("{}", how_to_mend(found, &missing));

@@ -1,15 +1,16 @@
 //! iperf3: bulk data one way, the other way, on four connections, and both ways at once.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Scope;
 use super::report::{Report, Said};
 use super::world::{Service, World};
-use crate::netns::NetNs;
 use crate::process::{Place, Process};
 use crate::require;
 use crate::scratch::Scratch;
@@ -18,6 +19,8 @@ const PORT: u16 = 8104;
 /// What each connection says first.
 const COOKIE: u64 = 37;
 
+/// Longest time until the server listens again.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Seconds.
 const INTERVAL: &str = "0.1";
 
@@ -38,8 +41,7 @@ pub(super) fn run(world: &mut World, scope: Scope<'_>, report: &mut Report) -> a
         let mut command = Command::new(&program);
         command.args(["--server", "--forceflush", "--bind", &address.ip().to_string()]);
         command.args(["--port", &PORT.to_string()]);
-        let _server =
-            serve(world.netns(server), &world.server(server), command, address.into(), &scratch)?;
+        let mut serving = Serving::start(&world.server(server), command, &scratch)?;
         let runs = if scope.quick { &RUNS[..2] } else { &RUNS[..] };
         for &(name, flags, connections) in runs.iter().filter(|run| scope.wants(run.0)) {
             let mut measured = Vec::new();
@@ -50,6 +52,7 @@ pub(super) fn run(world: &mut World, scope: Scope<'_>, report: &mut Report) -> a
                     .args(["--port", &PORT.to_string(), "--json", "--interval", INTERVAL])
                     .args(["--time", &scope.time.as_secs().to_string()])
                     .args(flags);
+                serving.wait_for_next()?;
                 measured.push(world.measure(service, || {
                     let said = world.run(command)?;
                     Ok(says(world, service, &said.stdout, said.code)
@@ -62,17 +65,33 @@ pub(super) fn run(world: &mut World, scope: Scope<'_>, report: &mut Report) -> a
     Ok(())
 }
 
-fn serve(
-    netns: &NetNs,
-    place: &Place,
-    command: Command,
-    address: SocketAddr,
-    scratch: &Scratch,
-) -> anyhow::Result<Process> {
-    let log = scratch.path().join("log");
-    let process = Process::spawn("iperf3", command, place, Some(&log))?;
-    super::world::wait_listening(&process, netns, address)?;
-    Ok(process)
+/// The server. After each test it closes its listening socket and opens another, and a connection
+/// just to see whether it listens is a test for it, which fails: it is asked by what it prints.
+struct Serving {
+    process: Process,
+    log: PathBuf,
+    clients: usize,
+}
+
+impl Serving {
+    fn start(place: &Place, command: Command, scratch: &Scratch) -> anyhow::Result<Self> {
+        let log = scratch.path().join("log");
+        let process = Process::spawn("iperf3", command, place, Some(&log))?;
+        Ok(Self { process, log, clients: 0 })
+    }
+
+    /// Waits until it listens for one more client.
+    fn wait_for_next(&mut self) -> anyhow::Result<()> {
+        let ready = || times_listening(&self.log) > self.clients;
+        self.process.wait_until("listening socket for the next test", PATIENCE, ready)?;
+        self.clients += 1;
+        Ok(())
+    }
+}
+
+/// How many times the server has said that it listens, which it says once it does.
+fn times_listening(log: &Path) -> usize {
+    fs::read_to_string(log).unwrap_or_default().matches("Server listening").count()
 }
 
 fn says(world: &World, service: &Service, output: &str, code: Option<i32>) -> Option<Said> {

@@ -95,6 +95,14 @@ impl Database {
         let user = User::from_name("postgres")?.context("no user `postgres`")?;
         chown(scratch.path(), Some(user.uid), Some(user.gid))?;
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o700))?;
+        // It cannot where a folder above is for root only.
+        let mut command = as_user(&user)?;
+        command.args(["test", "-x"]).arg(scratch.path());
+        ensure!(
+            run_command(command, &Place::default())?.code == Some(0),
+            "user `postgres` cannot enter {}: set TMPDIR to a folder that everybody may enter",
+            scratch.path().display()
+        );
         let mut command = as_user(&user)?;
         command.arg(programs.join("initdb")).arg("--pgdata").arg(&data).args([
             "--auth=trust",

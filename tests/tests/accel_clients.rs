@@ -79,9 +79,9 @@ fn an_end_that_blocks_is_left_alone_at_once() -> anyhow::Result<()> {
         world.exchange()?;
         assert_eq!(world.paths(cookie)?, (Path::REDIRECTED, Path::REDIRECTED));
         if server_blocks {
-            world.server.block()?
+            world.server.block()?;
         } else {
-            world.client.block()?
+            world.client.block()?;
         }
         world.exchange()?;
         assert_eq!(world.paths(cookie)?, (Path::LEFT, Path::LEFT));

@@ -145,7 +145,8 @@ impl Bed {
         let key = AutoKey { cgroup: self.cgroup.id()?, service, pad: 0 };
         let map = self.object.map_mut(names::AUTO_CLIENTS).context("no clients of Auto")?;
         let mut clients: HashMap<_, AutoKey, u32> = map.try_into()?;
-        Ok(if on { clients.insert(key, 1, 0)? } else { clients.remove(&key)? })
+        let changed = if on { clients.insert(key, 1, 0) } else { clients.remove(&key) };
+        Ok(changed?)
     }
 
     /// Switches acceleration of the whole node.

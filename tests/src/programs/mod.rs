@@ -73,8 +73,7 @@ impl Cli {
     fn scope(&self, program: Program) -> Scope<'_> {
         let one: &[Where] = match program {
             Program::Nginx | Program::Pgbench => &[Where::Apart],
-            Program::Redis | Program::Iperf3 => &[Where::Here],
-            Program::Blocking => &Where::BOTH,
+            Program::Redis | Program::Iperf3 | Program::Blocking => &[Where::Here],
         };
         let (seconds, places) =
             if self.quick { (1, one) } else { (self.seconds, &Where::BOTH[..]) };

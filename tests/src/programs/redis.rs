@@ -48,18 +48,18 @@ const LOADS: [Load; 4] = [
         requests: 50_000,
     },
     Load {
-        name: "set, get, 64 KiB",
-        commands: "set,get",
-        size: 64 << 10,
-        pipeline: 1,
-        requests: 4_000,
-    },
-    Load {
         name: "set, get, 256 KiB, pipelines of 4",
         commands: "set,get",
         size: 256 << 10,
         pipeline: 4,
         requests: 1_000,
+    },
+    Load {
+        name: "set, get, 64 KiB",
+        commands: "set,get",
+        size: 64 << 10,
+        pipeline: 1,
+        requests: 4_000,
     },
 ];
 const CONNECTIONS: u64 = 32;
@@ -80,7 +80,8 @@ pub(super) fn run(world: &mut World, scope: Scope<'_>, report: &mut Report) -> a
         let log = scratch.path().join("log");
         let process = Process::spawn("redis", command, &world.server(server), Some(&log))?;
         wait_listening(&process, world.netns(server), address.into())?;
-        for load in LOADS.iter().filter(|load| scope.wants(load.name)) {
+        let loads = if scope.quick { &LOADS[..3] } else { &LOADS[..] };
+        for load in loads.iter().filter(|load| scope.wants(load.name)) {
             let mut measured = Vec::new();
             for service in &services {
                 measured.push(world.measure(service, || {

@@ -53,7 +53,7 @@ pub(super) fn run(world: &mut World, scope: Scope<'_>, report: &mut Report) -> a
         let address = World::address(server, PORT).into();
         let (netns, place) = (world.netns(server), world.server(server));
         let _nginx = Nginx::files(netns, &place, files.path(), address)?;
-        let loads = if scope.quick { &LOADS[..3] } else { &LOADS[..] };
+        let loads = if scope.quick { &LOADS[..2] } else { &LOADS[..] };
         for &(name, path, connections) in loads.iter().filter(|load| scope.wants(load.0)) {
             let mut measured = Vec::new();
             for service in &services {

@@ -1,7 +1,7 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::accel::{self, auto};
+use crate::bpf::auto::AutoMaps;
 use crate::bpf::direct::Direct;
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{self, Listeners, Trial};
@@ -62,6 +63,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let _only_one = only_one(&args.pin_path)?;
     let acceleration = Arc::new(accel::prepare(&object, args.acceleration == Switch::On));
     let mut loaded = load_programs(&object, &args, acceleration.layout)?;
+    let looking = open_auto(&args, &cgroup, acceleration.layout.is_some())?;
     let mut reconciler = take_over(&mut loaded, &cgroup, &args, &node)?;
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
@@ -90,8 +92,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut threads = vec![start("maps", maps)?, start("sockets", follow)?];
     let guards_watch =
         watch_guards((&args.pin_path, &cgroup), words, inboxes, &worker, &mut threads)?;
-    let (alive, auto_watch) =
-        follow_auto((&args, &cgroup), acceleration.layout.is_some(), &mut threads)?;
+    let mut tasks = JoinSet::new();
+    let (alive, auto_watch) = follow_auto(looking, &mut threads, &mut tasks)?;
     let (line, line_watch) = watch::channel(Line::default());
     let reporter = workload::report::Reporter {
         endpoint: endpoint.clone(),
@@ -129,7 +131,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let events = ring::open(&args.pin_path)?;
     tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
-    let mut tasks = JoinSet::new();
     let control = client.run(random01);
     tasks.spawn(async move {
         control.await;
@@ -194,18 +195,46 @@ fn watch_guards(
     Ok(reports)
 }
 
-/// Starts the thread that decides about services with `acceleration: Auto`; it ends when what is
-/// returned is dropped.
-fn follow_auto(
-    (args, cgroup): (&RunArgs, &Path),
+/// What the thread for `acceleration: Auto` works with.
+struct Looking {
+    maps: AutoMaps,
+    cgroups: PathBuf,
+    settings: auto::Settings,
+    /// Whether anything can be accelerated.
     usable: bool,
+}
+
+/// Opens the maps for `acceleration: Auto`, with no client accelerated.
+fn open_auto(args: &RunArgs, cgroup: &Path, usable: bool) -> Result<Looking> {
+    let maps = AutoMaps::open(&args.pin_path).with_context(|| {
+        format!(
+            "clients that an earlier agent has accelerated cannot be taken back: \
+             run `mesh-agent uninstall` with --pin-path {}, and start again",
+            args.pin_path.display()
+        )
+    })?;
+    let settings = auto::Settings::every(args.acceleration_auto_interval);
+    Ok(Looking { maps, cgroups: cgroup_mount(cgroup), settings, usable })
+}
+
+/// Starts the thread that decides about services with `acceleration: Auto`, where they can be
+/// accelerated, and a task that ends when it does. It ends when what is returned is dropped.
+fn follow_auto(
+    Looking { maps, cgroups, settings, usable }: Looking,
     threads: &mut Vec<Thread>,
+    tasks: &mut JoinSet<String>,
 ) -> Result<(mpsc::Sender<()>, watch::Receiver<auto::metrics::Figures>)> {
-    let places = auto::Places { pin_path: args.pin_path.clone(), cgroups: cgroup_mount(cgroup) };
-    let settings = usable.then(|| auto::Settings::every(args.acceleration_auto_interval));
     let (alive, ended) = mpsc::channel();
     let (figures, watched) = watch::channel(auto::metrics::Figures::default());
-    threads.push(start("auto", move || auto::run(&places, settings, &ended, &figures))?);
+    if usable {
+        let follow = move || auto::run(maps, cgroups, settings, &ended, &figures);
+        threads.push(start("auto", follow)?);
+        let mut looks = watched.clone();
+        tasks.spawn(async move {
+            while looks.changed().await.is_ok() {}
+            "the thread for acceleration Auto has ended".to_owned()
+        });
+    }
     Ok((alive, watched))
 }
 

@@ -22,7 +22,7 @@ pub mod traffic;
 
 use std::time::Duration;
 
-pub use self::runner::{Places, run};
+pub use self::runner::run;
 
 /// Sockets of a service that are looked at in one look; with more, they take turns.
 pub const MOST_SOCKETS: usize = 256;

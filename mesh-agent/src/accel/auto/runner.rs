@@ -16,15 +16,6 @@ use crate::bpf::auto::AutoMaps;
 use crate::maps::MapError;
 use crate::maps::kernel::affinity::monotonic;
 
-/// Where to look.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// Where the maps are pinned.
-    pub pin_path: PathBuf,
-    /// Where cgroup v2 is mounted.
-    pub cgroups: PathBuf,
-}
-
 struct Runner {
     settings: Settings,
     maps: AutoMaps,
@@ -37,26 +28,19 @@ struct Runner {
     trouble: Option<String>,
 }
 
-/// Works until the other end of `alive` is dropped; no client is left in the map then. Without
-/// `settings` nothing may be accelerated: it only empties the map.
+/// Works until the other end of `alive` is dropped; however it ends, no client is left in the map
+/// then. cgroup v2 is mounted at `cgroups`.
 pub fn run(
-    places: &Places,
-    settings: Option<Settings>,
+    maps: AutoMaps,
+    cgroups: PathBuf,
+    settings: Settings,
     alive: &Receiver<()>,
     figures: &watch::Sender<Figures>,
 ) {
-    let maps = match AutoMaps::open(&places.pin_path) {
-        Ok(maps) => maps,
-        Err(error) => {
-            tracing::error!("services with acceleration Auto are not accelerated: {error}");
-            return;
-        }
-    };
-    let Some(settings) = settings else { return };
     let mut runner = Runner {
         settings,
         maps,
-        eyes: Eyes::new(settings, places.cgroups.clone()),
+        eyes: Eyes::new(settings, cgroups),
         records: Records::default(),
         judge: Judge::new(settings),
         figures: Figures::default(),
@@ -67,8 +51,13 @@ pub fn run(
         runner.look();
         figures.send_replace(runner.figures.clone());
     }
-    if let Err(error) = runner.maps.clients.clear() {
-        tracing::error!("clients stay accelerated that nobody looks at any more: {error}");
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Err(error) = self.maps.clients.clear() {
+            tracing::error!("clients stay accelerated that nobody looks at any more: {error}");
+        }
     }
 }
 

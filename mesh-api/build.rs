@@ -24,6 +24,8 @@ fn main() -> Outcome {
         "mesh/v1/control.proto",
         "mesh/v1/workloads.proto",
         "mesh/v1/health.proto",
+        "mesh/v1/telemetry.proto",
+        "mesh/v1/nodes.proto",
     ];
     let files = protox::compile(protos, ["proto"])?;
 

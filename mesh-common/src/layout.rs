@@ -11,6 +11,7 @@ use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
 use crate::conn::{ConnGroup, ConnRecord, ConnsState};
 use crate::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use crate::edge::{EdgeCounters, EdgeKey};
 use crate::enrol::{CgroupKey, NetnsKey, Verdict};
 use crate::event::Event;
 use crate::flow::{Flow, Flows};
@@ -155,4 +156,9 @@ layout!(SocketLayout, size 48, align 8, {
 });
 layout!(Tunables, size 24, align 8, {
     abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8, commit: 16 + 8,
+});
+layout!(EdgeKey, size 32, align 8, { client: 0 + 16, cgroup: 16 + 8, backend: 24 + 4, generation: 28 + 4 });
+layout!(EdgeCounters, size 88, align 8, {
+    opened: 0 + 8, closed: 8 + 8, failed: 16 + 32, bytes_sent: 48 + 8, bytes_received: 56 + 8,
+    retransmits: 64 + 8, rtt_us: 72 + 8, duration_us: 80 + 8,
 });

@@ -7,7 +7,7 @@
 //!
 //! Where to look: [`names`] → [`frontend`] → [`enrol`] → [`service`] → [`affinity`] → [`slot`] →
 //! [`backend`] is the path of one `connect()`, guarded by [`policy`]; [`conn`], [`flow`], [`guard`],
-//! [`state`], [`counter`], [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
+//! [`state`], [`counter`], [`edge`], [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -28,6 +28,7 @@ pub mod backend;
 pub mod canary;
 pub mod conn;
 pub mod counter;
+pub mod edge;
 pub mod enrol;
 pub mod event;
 mod flags;

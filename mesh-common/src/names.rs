@@ -33,6 +33,8 @@ pub const BACKENDS: &str = "backends";
 pub const BACKEND_COUNTERS: &str = "backend_counters";
 /// Per-CPU array: service index → [`crate::counter::ServiceCounters`].
 pub const SERVICE_COUNTERS: &str = "service_counters";
+/// Per-CPU hash: [`crate::edge::EdgeKey`] → [`crate::edge::EdgeCounters`].
+pub const EDGES: &str = "edges";
 /// Per-CPU array: [`crate::reason::Reason`] → [`crate::counter::ReasonCount`].
 pub const REASONS: &str = "reasons";
 /// Array: service index → [`crate::state::ServiceState`].
@@ -73,7 +75,7 @@ pub const EVENTS: &str = "events";
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 28] = [
+pub const MAPS: [&str; 29] = [
     FRONTENDS,
     DIRECT,
     CGROUPS,
@@ -88,6 +90,7 @@ pub const MAPS: [&str; 28] = [
     BACKEND_STATE,
     BACKEND_GUARDS,
     BACKEND_COUNTERS,
+    EDGES,
     SERVICE_COUNTERS,
     REASONS,
     CONNS_INDEX,
@@ -129,6 +132,9 @@ pub const SOCK_RELEASE: &str = "mesh_sock_release";
 pub const MESSAGE: &str = "mesh_message";
 /// Read-only data of the programs: [`crate::accel::SocketLayout`].
 pub const SOCKET_LAYOUT: &str = "SOCKET_LAYOUT";
+/// Read-only data of the programs: byte offset of `sk_err` in this kernel's `struct tcp_sock`; 0:
+/// unknown.
+pub const SOCKET_ERROR_AT: &str = "SOCKET_ERROR_AT";
 
 /// Every program of a cgroup, in the order of attachment: what observes comes before what redirects,
 /// so that no redirected connection goes uncounted.

@@ -63,12 +63,15 @@ impl Reason {
     pub const SOCKET_TAKEN: Self = Self { code: 22 };
     /// sockops: no room or no memory for a connection that was to be accelerated.
     pub const SOCKETS_FULL: Self = Self { code: 23 };
+    /// sockops: no room in `edges`; the connection is counted, but not by who has made it.
+    pub const EDGES_FULL: Self = Self { code: 24 };
+
     /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
     /// attempts of all backends add up to it.
     pub const COUNT: u32 = 32;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 23] = [
+    pub const NAMES: [(Self, &'static str); 24] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
         (Self::OTHER_PROTOCOL, "other_protocol"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
@@ -92,6 +95,7 @@ impl Reason {
         (Self::CONTENDED, "contended"),
         (Self::SOCKET_TAKEN, "socket_taken"),
         (Self::SOCKETS_FULL, "sockets_full"),
+        (Self::EDGES_FULL, "edges_full"),
     ];
 
     /// Whether `connect()` goes on. What the mesh does not understand it lets through

@@ -46,4 +46,6 @@ impl TunableFlags {
     /// Sockets can be in the map of sockets. Set with [`Self::ACCELERATION`], and stays: a socket that
     /// connects again has to leave.
     pub const ENLISTED: Self = Self { bits: 128 };
+    /// Count connections also by who makes them, in `edges`.
+    pub const EDGES: Self = Self { bits: 256 };
 }

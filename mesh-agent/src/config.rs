@@ -99,6 +99,9 @@ pub struct RunArgs {
     /// Log every connection that ends, not only those that fail
     #[arg(long)]
     pub access_log: bool,
+    /// Whether connections are counted also by the workload that makes them
+    #[arg(long, env = "MESH_EDGES", value_enum, default_value_t = Switch::On, value_name = "on|off")]
+    pub edges: Switch,
     /// Seconds between two trials of every hook; 0: only after attaching, and while one fails
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub canary_interval: u64,

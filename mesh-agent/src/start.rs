@@ -10,9 +10,10 @@ use mesh_common::accel::SocketLayout;
 use mesh_xds::client::DeltaClient;
 use tonic::transport::Endpoint;
 
+use crate::accel;
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::{self, attach, layout, load, object, tombstone};
-use crate::config::RunArgs;
+use crate::config::{RunArgs, Switch};
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Outputs, Settings};
 use crate::enrol::namespaces::Lister;
@@ -80,7 +81,12 @@ pub(crate) fn load_programs(
     args: &RunArgs,
     acceleration: Option<SocketLayout>,
 ) -> Result<load::Loaded> {
-    let settings = load::Settings { access_log: args.access_log, acceleration };
+    let settings = load::Settings {
+        access_log: args.access_log,
+        acceleration,
+        edges: args.edges == Switch::On,
+        socket_error_at: accel::socket_error_at(),
+    };
     let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), settings)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");

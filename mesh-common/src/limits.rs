@@ -26,8 +26,8 @@ pub const MAX_SOCKETS: u32 = 65_536;
 pub const PAIRINGS: u32 = 4_096;
 /// Clients and services of `auto_clients`.
 pub const MAX_AUTO_CLIENTS: u32 = 16_384;
-/// Pairs of a client and a backend that are counted apart, `--max-edges`. About 60 bytes each, and 88
-/// bytes per CPU, once they are used.
+/// Pairs of a client and a backend that are counted apart. About 60 bytes each, and 88 bytes per CPU,
+/// once they are used.
 pub const MAX_EDGES: u32 = 16_384;
 /// Size of the event ring, bytes.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;

@@ -17,6 +17,7 @@ mod accel;
 mod connect;
 mod ctx;
 mod datagram;
+mod edge;
 mod guard;
 mod leave;
 mod maps;

@@ -6,13 +6,16 @@
 
 #![expect(non_upper_case_globals, reason = "the symbol is the map's name")]
 
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash};
+use aya_ebpf::btf_maps::{
+    Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage, SockHash,
+};
 use aya_ebpf::macros::btf_map;
 use mesh_common::accel::{Accelerated, AutoKey, Pair, PairKey, Pairing, SocketKey};
 use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::Backend;
 use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::flow::Flows;
 use mesh_common::frontend::{Frontend, FrontendKey};
@@ -28,6 +31,10 @@ use mesh_common::tunables::Tunables;
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`). Minimum kernel: 5.5.
 const MAPPABLE: usize = 1 << 10;
 
+/// `BPF_F_NO_PREALLOC`: entries take memory once they are used. With many CPUs all together would be
+/// hundreds of MiB.
+const ON_DEMAND: usize = 1;
+
 const FRONTENDS: usize = (limits::MAX_SERVICES * limits::FRONTENDS_PER_SERVICE) as usize;
 const SERVICES: usize = limits::MAX_SERVICES as usize;
 const SLOTS: usize = limits::MAX_SLOTS as usize;
@@ -37,6 +44,7 @@ const CGROUPS: usize = limits::MAX_CGROUPS as usize;
 const NAMESPACES: usize = limits::MAX_NAMESPACES as usize;
 const CONNS: usize = limits::CONNS as usize;
 const GROUPS: usize = limits::CONN_GROUPS as usize;
+const EDGES: usize = limits::MAX_EDGES as usize;
 const REASONS: usize = Reason::COUNT as usize;
 const AUTO_CLIENTS: usize = limits::MAX_AUTO_CLIENTS as usize;
 const PAIRINGS: usize = limits::PAIRINGS as usize;
@@ -71,6 +79,9 @@ pub(crate) static backends: Array<Backend, BACKENDS, MAPPABLE> = Array::new();
 pub(crate) static backend_state: Array<BackendState, BACKENDS, MAPPABLE> = Array::new();
 #[btf_map]
 pub(crate) static backend_counters: PerCpuArray<BackendCounters, BACKENDS> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static edges: PerCpuHashMap<EdgeKey, EdgeCounters, EDGES, ON_DEMAND> =
+    PerCpuHashMap::new();
 #[btf_map]
 pub(crate) static service_counters: PerCpuArray<ServiceCounters, SERVICES> = PerCpuArray::new();
 #[btf_map]

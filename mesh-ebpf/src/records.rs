@@ -10,19 +10,23 @@ use mesh_common::reason::Reason;
 use crate::ctx::{self, Owner};
 use crate::{maps, telemetry};
 
+/// The place of a record that the table had no room for.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
 /// The socket's record, if it has one.
 #[inline(always)]
 pub(crate) fn find(owner: Owner, cookie: u64) -> Option<&'static mut ConnRecord> {
-    if let Some(record) = in_table(cookie) {
-        return Some(record);
-    }
-    let overflowed = ctx::copy(maps::conns_state.get_ptr(0)).unwrap_or_default().overflowed;
-    if overflowed == 0 { None } else { owner.overflow(false) }
+    find_anywhere(owner, cookie).map(|(record, _)| record)
 }
 
+/// The same, and its place in the table, or [`NOWHERE`].
 #[inline(always)]
-fn in_table(cookie: u64) -> Option<&'static mut ConnRecord> {
-    find_place(cookie).map(|(record, _)| record)
+pub(crate) fn find_anywhere(owner: Owner, cookie: u64) -> Option<(&'static mut ConnRecord, u32)> {
+    if let Some(found) = find_place(cookie) {
+        return Some(found);
+    }
+    let overflowed = ctx::copy(maps::conns_state.get_ptr(0)).unwrap_or_default().overflowed;
+    if overflowed == 0 { None } else { owner.overflow(false).map(|record| (record, NOWHERE)) }
 }
 
 /// The socket's record and where it is, if the table has it.

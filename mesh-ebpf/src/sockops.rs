@@ -9,7 +9,7 @@ use mesh_common::logic::stage::{Change, failure, on_state};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{accel, guard, leave, parts, records, telemetry, timeouts};
+use crate::{accel, edge, guard, leave, parts, records, telemetry, timeouts};
 
 /// `BPF_SOCK_OPS_TIMEOUT_INIT`: how long the SYN, or its answer, has before it is sent again.
 const TIMEOUT_INIT: u32 = 1;
@@ -59,12 +59,13 @@ fn first_timeout(ctx: &SockOps) {
 #[inline(always)]
 fn connecting(ctx: &SockOps) {
     accel::again(ctx);
-    let Some(record) = records::find(ctx.owner(), ctx.cookie()) else { return };
+    let Some((record, place)) = records::find_anywhere(ctx.owner(), ctx.cookie()) else { return };
     let (addr, port) = ctx.remote();
     if record.stage == Stage::CHOSEN && record.describes(&addr, port) {
         record.stage = Stage::CONNECTING;
         record.started_ns = ctx::now_ns();
         ctx.follow_states();
+        edge::connecting(place);
         accel::connecting(ctx, record);
     }
 }
@@ -72,7 +73,7 @@ fn connecting(ctx: &SockOps) {
 #[inline(always)]
 fn state(ctx: &SockOps) {
     let cookie = ctx.cookie();
-    let Some(record) = records::find(ctx.owner(), cookie) else { return };
+    let Some((record, place)) = records::find_anywhere(ctx.owner(), cookie) else { return };
     let (from, entered) = ctx.states();
     let change = on_state(record.stage, entered);
     record.stage = change.stage(record.stage);
@@ -87,6 +88,7 @@ fn state(ctx: &SockOps) {
             let held = counters.is_some();
             if let Some(counters) = counters {
                 ctx::add(&mut counters.opened, 1);
+                edge::opened(record, place);
             }
             if record.flags.contains(ConnFlags::GUARDED) {
                 guard::opened(record, held);
@@ -98,6 +100,7 @@ fn state(ctx: &SockOps) {
         Change::Failed => {
             if let Some(counters) = telemetry::holder(record.backend, record.generation) {
                 ctx::add(&mut counters.failed, 1);
+                edge::failed(ctx, record, place);
                 if record.flags.contains(ConnFlags::ACTIVE) {
                     telemetry::inactive(record.backend);
                 }
@@ -106,7 +109,7 @@ fn state(ctx: &SockOps) {
             telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0, Paths::default()));
         }
         Change::Closed => {
-            let held = closed(ctx, record, from);
+            let held = closed(ctx, record, place, from);
             if record.flags.contains(ConnFlags::GUARDED) {
                 guard::closed(record, held);
             }
@@ -118,7 +121,7 @@ fn state(ctx: &SockOps) {
 /// Counts the end of an established connection; false where its backend's index has been given to
 /// another since.
 #[inline(always)]
-fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
+fn closed(ctx: &SockOps, record: &ConnRecord, place: u32, from: u32) -> bool {
     let end = Final {
         from,
         all_acked: ctx.snd_una() == ctx.snd_nxt(),
@@ -138,6 +141,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, from: u32) -> bool {
         ctx::add(&mut counters.rtt_us, u64::from(ctx.srtt_us()));
         // Last, so that whoever sees the connection closed sees its bytes as well.
         ctx::add(&mut counters.closed, 1);
+        edge::closed(ctx, record, place, sent, received);
         if record.flags.contains(ConnFlags::ACTIVE) {
             telemetry::inactive(record.backend);
         }

@@ -75,6 +75,15 @@ pub fn prepare(object: &[u8], wanted: bool) -> Prepared {
     Prepared { layout, judgement, verdicts }
 }
 
+/// Where this kernel's TCP sockets have the errno that the application gets; 0 where that is not
+/// known, and failed connections are counted without a cause.
+#[must_use]
+pub fn socket_error_at() -> u32 {
+    let offset = socket_layout::error_at();
+    memory::give_back();
+    offset
+}
+
 /// Whether a kernel of this release knows what is TCP when its sockets are in a sockhash. Earlier
 /// series have got the correction in later patches; which, nobody here has tried.
 fn is_safe(release: &str) -> bool {

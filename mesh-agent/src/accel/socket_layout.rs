@@ -18,6 +18,17 @@ pub(super) fn read() -> Option<SocketLayout> {
     find(&Btf::parse(&fs::read(KERNEL).ok()?)?)
 }
 
+/// Where `sk_err` is in this kernel's `struct tcp_sock`; 0 where the kernel does not say.
+pub(super) fn error_at() -> u32 {
+    let read = || error(&Btf::parse(&fs::read(KERNEL).ok()?)?);
+    read().unwrap_or(0)
+}
+
+fn error(btf: &Btf<'_>) -> Option<u32> {
+    let found = btf.field("tcp_sock", &["inet_conn", "icsk_inet", "sk", "sk_err"])?;
+    (found.size == 4 && found.offset % 4 == 0 && !found.pointer).then_some(found.offset)
+}
+
 /// Every way begins at `tcp_sock`, so that nothing is assumed about what it begins with.
 fn find(btf: &Btf<'_>) -> Option<SocketLayout> {
     const SOCKET: [&str; 3] = ["inet_conn", "icsk_inet", "sk"];
@@ -115,5 +126,6 @@ mod tests {
         }
         assert!(layout.zero_copy.is_power_of_two());
         assert!(layout.waiting_at < layout.ulp_at, "{layout:?}");
+        assert!((1..8_192).contains(&error_at()));
     }
 }

@@ -118,6 +118,10 @@ pub struct Settings {
     pub access_log: bool,
     /// This kernel's sockets, where connections may be accelerated.
     pub acceleration: Option<SocketLayout>,
+    /// Count connections also by who makes them.
+    pub edges: bool,
+    /// Where this kernel's TCP sockets have their error; 0: unknown.
+    pub socket_error_at: u32,
 }
 
 /// Loads `object` with its maps below `pin_path`.
@@ -198,6 +202,7 @@ fn load_with(
     let layout = settings.acceleration.unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader.override_global(names::SOCKET_LAYOUT, &layout, true);
+    loader.override_global(names::SOCKET_ERROR_AT, &settings.socket_error_at, true);
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);
     }
@@ -280,6 +285,9 @@ fn set_tunables(ebpf: &mut Ebpf, pin_path: &Path, settings: Settings) -> Result<
     let mut flags = TunableFlags::default();
     if settings.access_log {
         flags.bits |= TunableFlags::ACCESS_LOG.bits;
+    }
+    if settings.edges {
+        flags.bits |= TunableFlags::EDGES.bits;
     }
     // What was on stays on, where it may be: open connections do not change over for a restart. The
     // reconciler turns it on and off.

@@ -97,7 +97,7 @@ impl<K: Pod, V: Pod> Pinned<K, V> {
         values: Option<&[u8]>,
         count: usize,
     ) -> Result<(), (usize, io::Error)> {
-        if self.stride != size_of::<V>() {
+        if values.is_some() && self.stride != size_of::<V>() {
             return Err((before, io::Error::other("each CPU has its own values")));
         }
         let length = u32::try_from(count).map_err(|error| (before, io::Error::other(error)))?;

@@ -53,6 +53,10 @@ static SOCKET_LAYOUT: SocketLayout = SocketLayout {
     file_flags_at: 0,
 };
 
+/// The agent puts in where `sk_err` is; 0: it does not know.
+#[unsafe(no_mangle)]
+static SOCKET_ERROR_AT: u32 = 0;
+
 #[inline(always)]
 fn socket_layout() -> SocketLayout {
     // SAFETY: the static does not change once the program is loaded.
@@ -128,6 +132,24 @@ impl Owner {
         // Read again: the compiler would mix the pointer with numbers, which the verifier refuses.
         let has_ulp = load(&!ulp.is_null());
         has_ulp || flags & layout.zero_copy != 0
+    }
+
+    /// The errno that the application gets from the socket; 0 where there is none, or where it is not
+    /// known.
+    #[inline(always)]
+    pub(crate) fn error(self) -> u32 {
+        if self.raw.is_null() {
+            return 0;
+        }
+        // SAFETY: as in `is_taken`.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.raw.cast()) }.cast::<c_void>();
+        // SAFETY: the static does not change once the program is loaded.
+        let offset = unsafe { ptr::read_volatile(&raw const SOCKET_ERROR_AT) };
+        if tcp.is_null() || offset == 0 {
+            return 0;
+        }
+        // SAFETY: the kernel's own description says that this word of the socket is there.
+        unsafe { at::<u32>(tcp, offset) }
     }
 
     /// Whether the socket is one of the agent's that go where they ask to.

@@ -160,6 +160,12 @@ impl SockOps {
         maps::sockets.update(key, unsafe { &mut *self.raw }, 0)
     }
 
+    /// The errno that the application gets from the socket.
+    #[inline(always)]
+    pub(crate) fn error(&self) -> u32 {
+        self.owner().error()
+    }
+
     #[inline(always)]
     pub(crate) fn owner(&self) -> Owner {
         // SAFETY: as in `op`.

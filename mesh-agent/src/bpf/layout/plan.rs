@@ -27,7 +27,8 @@ pub(in crate::bpf) type Sizes = BTreeMap<&'static str, u32>;
 pub(in crate::bpf) type Layouts = BTreeMap<&'static str, Layout>;
 
 /// Maps that belong to open sockets, or to agents of every layout: they are not translated.
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 12] = [
+    names::EDGES,
     names::CONNS,
     names::CONNS_INDEX,
     names::CONNS_STATE,

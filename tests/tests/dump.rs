@@ -10,7 +10,7 @@ use mesh_tests::traffic::{Plan, Traffic};
 use serde_json::Value;
 
 /// Maps that can be walked, and field names that must show in them.
-const WALKABLE: [(&str, &[&str]); 14] = [
+const WALKABLE: [(&str, &[&str]); 15] = [
     (names::FRONTENDS, &["addr", "octets", "port", "proto", "service"]),
     (
         names::SERVICES,
@@ -25,6 +25,7 @@ const WALKABLE: [(&str, &[&str]); 14] = [
         names::BACKEND_COUNTERS,
         &["attempts", "opened", "failed", "closed", "bytes_sent", "bytes_received"],
     ),
+    (names::EDGES, &["client", "cgroup", "backend", "generation", "opened", "failed", "bytes_sent"]),
     (names::SERVICE_COUNTERS, &["refused", "passed"]),
     (names::REASONS, &["count"]),
     (names::SERVICE_STATE, &["cursor"]),

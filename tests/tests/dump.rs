@@ -25,7 +25,10 @@ const WALKABLE: [(&str, &[&str]); 15] = [
         names::BACKEND_COUNTERS,
         &["attempts", "opened", "failed", "closed", "bytes_sent", "bytes_received"],
     ),
-    (names::EDGES, &["client", "cgroup", "backend", "generation", "opened", "failed", "bytes_sent"]),
+    (
+        names::EDGES,
+        &["client", "cgroup", "backend", "generation", "opened", "failed", "bytes_sent"],
+    ),
     (names::SERVICE_COUNTERS, &["refused", "passed"]),
     (names::REASONS, &["count"]),
     (names::SERVICE_STATE, &["cursor"]),

@@ -10,6 +10,7 @@ use super::lan::Lan;
 use super::mesh::Mesh;
 use super::peers::{Peers, Without};
 use super::rounds::{self, Programs, Variant};
+use super::transport::Transport;
 use super::world::Special;
 use super::{Outcome, hook, keep_off, row};
 use crate::process::Place;
@@ -28,6 +29,8 @@ pub(super) struct Size {
     /// Only a look whether everything works: few rounds.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    transport: Transport,
     #[command(flatten)]
     without: Without,
 }
@@ -60,7 +63,7 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
     require::kernel()?;
     let rounds = if size.quick { 20 } else { size.rounds };
     keep_off(size.cpu)?;
-    let mut lan = Lan::start(size.cpu)?;
+    let mut lan = Lan::start(size.cpu, &size.transport)?;
     let client = lan.client("bench-client")?;
     let outside = lan.place(&client);
     let peers = Peers::start(&mut lan, &[SERVICES], size.without)?;
@@ -98,6 +101,7 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
         .then(|| format!("programs of the mesh ran {runs} times for established connections"));
     figures.insert("program_runs".to_owned(), json!(runs));
     figures.insert("rounds".to_owned(), json!(rounds));
+    figures.insert("congestion_control".to_owned(), json!(size.transport.name()));
     let missing = peers.missing.iter().map(|it| (it.name.to_owned(), json!(it.reason)));
     figures.insert("not_installed".to_owned(), Value::Object(missing.collect()));
     Ok(Outcome { figures: Value::Object(figures), fault: fault.or_else(|| peers.fault()) })

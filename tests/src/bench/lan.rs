@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use super::transport::Transport;
 use super::world::ECHO_PORT;
 use crate::backend::Backends;
 use crate::bins;
@@ -19,13 +20,15 @@ pub(super) struct Lan {
     _echo: Process,
     server: NetNs,
     cpu: usize,
+    transport: Transport,
     clients: u8,
 }
 
 impl Lan {
     /// Starts the server, all of it on one CPU.
-    pub(super) fn start(cpu: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(cpu: usize, transport: &Transport) -> anyhow::Result<Self> {
         let server = NetNs::create("bench-server")?;
+        transport.apply(&server)?;
         server.ip(&["route add local 10.80.0.0/12 dev lo"])?;
         let place = Place::in_netns(&server).and_cpu(Some(cpu));
         let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
@@ -34,7 +37,8 @@ impl Lan {
         command.args(["echo", "--listen", &any(ECHO_PORT).to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let echo = Process::spawn("echo", command, &place, None)?;
-        Ok(Self { _backends: backends, _echo: echo, server, cpu, clients: 0 })
+        let transport = transport.clone();
+        Ok(Self { _backends: backends, _echo: echo, server, cpu, transport, clients: 0 })
     }
 
     /// Another namespace, with the way to all backend addresses and none to the virtual ones.
@@ -42,6 +46,7 @@ impl Lan {
         self.clients += 1;
         let n = self.clients;
         let client = NetNs::create(what)?;
+        self.transport.apply(&client)?;
         client.ip(&[
             &format!("link add up0 type veth peer name down{n} netns {}", self.server.name()),
             &format!("addr add 10.77.{n}.1/24 dev up0"),

@@ -14,6 +14,7 @@ mod propagation;
 mod rounds;
 mod samenode;
 mod scale;
+mod transport;
 mod world;
 mod yardstick;
 

@@ -12,6 +12,7 @@ use super::lan::Lan;
 use super::mesh::Mesh;
 use super::peers::{Peers, Without};
 use super::rounds::{self, Variant, rotated};
+use super::transport::Transport;
 use super::yardstick::Yardsticks;
 use super::{Outcome, hook, keep_off};
 use crate::cgroup::Cgroup;
@@ -41,6 +42,8 @@ pub(super) struct Size {
     #[arg(long)]
     yardsticks_only: bool,
     #[command(flatten)]
+    transport: Transport,
+    #[command(flatten)]
     without: Without,
 }
 
@@ -65,7 +68,7 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
     require::kernel()?;
     let size = size.settle();
     keep_off(size.cpu)?;
-    let mut lan = Lan::start(size.cpu)?;
+    let mut lan = Lan::start(size.cpu, &size.transport)?;
     let client = lan.client("bench-client")?;
     let outside = lan.place(&client);
     let (empty, floor) = (Cgroup::create("empty")?, Cgroup::create("floor")?);

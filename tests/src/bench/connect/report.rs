@@ -89,6 +89,7 @@ pub(super) fn tell(measured: &[(Way, Measured)], size: &Size, missing: &[Missing
         "rounds": size.rounds,
         "connections_per_turn": size.per_turn,
         "cpu": size.cpu,
+        "congestion_control": size.transport.name(),
         "noise_floor": table.ratio(&Way::DirectAgain),
         "variants": variants(&table),
         "not_installed": missing.iter().map(|it| (it.name.to_owned(), json!(it.reason)))

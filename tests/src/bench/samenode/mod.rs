@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use self::case::{CASES, Case};
 use self::way::{Client, Way, World};
+use super::transport::Transport;
 use super::{Outcome, keep_off, rounds, row};
 use crate::stats::{Figures, float};
 use crate::{require, ui};
@@ -30,6 +31,8 @@ pub(super) struct Size {
     /// Only a look whether everything works: few rounds.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Segments for a message, above which TCP had a part in it.
@@ -38,7 +41,7 @@ const FLAT: f64 = 0.1;
 pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
     require::kernel()?;
     let rounds = if size.quick { 10 } else { size.rounds };
-    let world = World::start(size.cpu)?;
+    let world = World::start(size.cpu, &size.transport)?;
     let mut figures = Map::new();
     let mut faults = Vec::new();
     let mut keeps_off = false;
@@ -55,6 +58,7 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
         faults.extend(fault);
     }
     figures.insert("rounds".to_owned(), json!(rounds));
+    figures.insert("congestion_control".to_owned(), json!(size.transport.name()));
     let fault = (!faults.is_empty()).then(|| faults.join("; "));
     Ok(Outcome { figures: Value::Object(figures), fault })
 }

@@ -6,6 +6,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
+use super::super::transport::Transport;
 use super::case::Case;
 use crate::accel::{Bed, Pairs, Route, sent_segments};
 use crate::bins;
@@ -66,13 +67,14 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn start(cpu: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(cpu: usize, transport: &Transport) -> anyhow::Result<Self> {
         let mut bed = Bed::start("samenode")?;
         for (number, vip, accelerated) in [(1, PLAIN, false), (2, FAST, true)] {
             bed.route(&Route { number, vip, backend: INSIDE, accelerated })?;
         }
         let pairs = bed.pairs()?;
         let netns = NetNs::create("samenode")?;
+        transport.apply(&netns)?;
         Ok(Self { bed, pairs, netns, scratch: Scratch::create("samenode")?, cpu })
     }
 

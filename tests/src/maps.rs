@@ -43,6 +43,18 @@ pub fn flags(node: &Node) -> anyhow::Result<TunableFlags> {
     Ok(array.get(&0, 0)?.flags)
 }
 
+/// Sets those of `which` that `flags` has, and clears the others of them.
+pub(crate) fn set_flags(
+    node: &Node,
+    which: TunableFlags,
+    flags: TunableFlags,
+) -> anyhow::Result<()> {
+    let mut array: Array<_, Tunables> = Map::Array(open(node, names::TUNABLES)?).try_into()?;
+    let mut tunables = array.get(&0, 0)?;
+    tunables.flags = tunables.flags.without(which).and(flags);
+    Ok(array.set(0, tunables, 0)?)
+}
+
 impl PolicyMaps {
     /// Opens the pins of a node.
     pub fn open(node: &Node) -> anyhow::Result<Self> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mesh_common::names;
+use mesh_common::tunables::TunableFlags;
 
 use super::api::Api;
 use super::rounds::Programs;
@@ -12,7 +13,7 @@ use super::world::{self, Special};
 use crate::netns::NetNs;
 use crate::process::Place;
 use crate::testbed::Testbed;
-use crate::{bpftool, ui};
+use crate::{bpftool, maps, ui};
 
 /// A mesh with so many services, and those that every world has besides.
 pub(super) struct Mesh {
@@ -44,6 +45,12 @@ impl Mesh {
     /// `outside`, but in the mesh.
     pub(super) fn place(&self, outside: &Place) -> Place {
         outside.clone().and_cgroup(self.bed.node.cgroup())
+    }
+
+    /// Has the programs count so, and report so; the agent sleeps meanwhile.
+    pub(super) fn count(&self, flags: TunableFlags) -> anyhow::Result<()> {
+        let which = TunableFlags::EDGES.and(TunableFlags::ACCESS_LOG);
+        maps::set_flags(&self.bed.node, which, flags)
     }
 
     /// All programs that the agent attached.

@@ -1,6 +1,7 @@
 //! The benchmarks that back the promises of speed. They report and never fail on a figure:
 //! the machine decides how fast it is, a person decides what that means.
 
+mod accounting;
 mod api;
 mod connect;
 mod established;
@@ -38,6 +39,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What it costs to count connections by client, and to report each.
+    Accounting {
+        #[command(flatten)]
+        size: accounting::Size,
+        #[command(flatten)]
+        output: Output,
+    },
     /// `connect()` through the mesh against direct, and the nanoseconds inside the hook.
     Connect {
         #[command(flatten)]
@@ -113,6 +121,7 @@ impl Output {
 /// Runs one benchmark.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
+        Command::Accounting { size, output } => output.close(accounting::run(&size)?),
         Command::Connect { size, output } => output.close(connect::run(&size)?),
         Command::Established { size, output } => output.close(established::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),

@@ -16,6 +16,8 @@ use crate::accel::live;
 use crate::bpf::load::map_path;
 use crate::guard::follower::Guards;
 
+/// How long an event may wait.
+const LOOK: Duration = Duration::from_millis(200);
 /// Most lines per second.
 const LINES_PER_SECOND: u32 = 200;
 
@@ -43,12 +45,18 @@ pub fn open(pin_path: &Path) -> Result<AsyncFd<RingBuf<MapData>>, RingError> {
 pub async fn run(mut ring: AsyncFd<RingBuf<MapData>>, guards: Guards) -> RingError {
     let mut budget = Budget::new(Instant::now());
     let mut transitions = Vec::new();
+    let mut look = tokio::time::interval(LOOK);
     loop {
-        let mut ready = match ring.readable_mut().await {
-            Ok(ready) => ready,
-            Err(error) => return RingError::Wait(error),
-        };
-        while let Some(item) = ready.get_inner_mut().next() {
+        // The programs call only for what is urgent, and where much waits.
+        tokio::select! {
+            ready = ring.readable_mut() => match ready {
+                // What comes from here on is read below, or calls again.
+                Ok(mut ready) => ready.clear_ready(),
+                Err(error) => return RingError::Wait(error),
+            },
+            _ = look.tick() => {}
+        }
+        while let Some(item) = ring.get_mut().next() {
             match decode(&item) {
                 Some(Told::Transition(transition)) => transitions.push(transition),
                 // The canary's connections are nobody's.
@@ -62,7 +70,6 @@ pub async fn run(mut ring: AsyncFd<RingBuf<MapData>>, guards: Guards) -> RingErr
         if !transitions.is_empty() {
             guards.hear(std::mem::take(&mut transitions));
         }
-        ready.clear_ready();
     }
 }
 

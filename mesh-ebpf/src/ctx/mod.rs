@@ -16,10 +16,13 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, ato
 use core::mem::offset_of;
 use core::ptr;
 
-use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
+use aya_ebpf::bindings::{
+    BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
+};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_prandom_u32,
-    bpf_ktime_get_ns, bpf_map_delete_elem, bpf_set_retval, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
+    bpf_ktime_get_ns, bpf_map_delete_elem, bpf_ringbuf_query, bpf_set_retval, bpf_sk_storage_get,
+    bpf_skc_to_tcp_sock,
 };
 use mesh_common::accel::{Accelerated, SocketKey, SocketLayout};
 use mesh_common::addr::IpKey;
@@ -358,8 +361,16 @@ pub(crate) fn tell(transition: &Transition) -> bool {
     maps::events.output_untyped::<Transition>(transition, 0).is_ok()
 }
 
-/// Sends an event; false where the ring is full.
+/// Sends an event; false where the ring is full. Nobody is woken for it, which would cost more than all
+/// the rest: the reader looks by itself, and is called once for each part of the ring that has filled.
 #[inline(always)]
 pub(crate) fn send(event: &Event) -> bool {
-    maps::events.output_untyped::<Event>(event, 0).is_ok()
+    const PART: u64 = 64 << 10;
+    // SAFETY: the map is a ring.
+    let waiting = unsafe {
+        bpf_ringbuf_query((&raw const maps::events).cast_mut().cast(), BPF_RB_AVAIL_DATA.into())
+    };
+    let fills = waiting >= PART && waiting % PART < size_of::<Event>() as u64;
+    let flags = if fills { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    maps::events.output_untyped::<Event>(event, flags.into()).is_ok()
 }

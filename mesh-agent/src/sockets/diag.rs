@@ -101,22 +101,24 @@ impl Diag {
     ) -> Result<(), DiagError> {
         let extra = storage.map_or(Extra::None, |map| Extra::Storage(map.as_raw_fd()));
         for family in [Family::V4, Family::V6] {
-            let Some(filter) = filter::to_any(peers, Which::Peer, family) else { continue };
-            self.list(family, protocol, &filter, extra, &mut see)?;
+            for filter in filter::to_any(peers, Which::Peer, family) {
+                self.list(family, protocol, &filter, extra, &mut see)?;
+            }
         }
         Ok(())
     }
 
     /// The same for TCP sockets of which one of the two addresses is among these, each with what it
-    /// has carried.
+    /// has carried. One of which both are can be seen twice.
     pub fn both_ends(
         &mut self,
         addresses: &[SocketAddr],
         mut see: impl FnMut(Socket),
     ) -> Result<(), DiagError> {
         for family in [Family::V4, Family::V6] {
-            let Some(filter) = filter::to_any(addresses, Which::Either, family) else { continue };
-            self.list(family, Protocol::Tcp, &filter, Extra::Carried, &mut see)?;
+            for filter in filter::to_any(addresses, Which::Either, family) {
+                self.list(family, Protocol::Tcp, &filter, Extra::Carried, &mut see)?;
+            }
         }
         Ok(())
     }

@@ -180,7 +180,10 @@ impl Sockets {
                 self.clients.insert(socket.cookie, socket);
             } else if addresses.binary_search(&socket.local).is_ok() {
                 any = true;
-                self.servers.entry((socket.local, socket.remote)).or_default().push(socket);
+                let same = self.servers.entry((socket.local, socket.remote)).or_default();
+                if same.iter().all(|it| it.cookie != socket.cookie) {
+                    same.push(socket);
+                }
             }
         };
         let listed = Diag::open(namespace).and_then(|mut diag| diag.both_ends(addresses, see));

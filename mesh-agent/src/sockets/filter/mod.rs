@@ -8,8 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::wire::Family;
 
-/// The kernel looks at each condition in turn; with more, user space's hash table is faster.
+/// Conditions of a filter. The kernel looks at each in turn, for each socket.
 const MOST: usize = 64;
+
+/// Dumps of so many addresses each that take less time than one of all sockets.
+const DUMPS: usize = 4;
 
 const INET_DIAG_BC_JMP: u8 = 1;
 const INET_DIAG_BC_S_COND: u8 = 7;
@@ -26,22 +29,46 @@ pub(super) enum Which {
     Either,
 }
 
-/// Lets sockets pass that have one of these addresses. Empty, which lets all pass, where there are
-/// too many. `None` where no socket of the family can have such an address.
-pub(super) fn to_any(addresses: &[SocketAddr], which: Which, family: Family) -> Option<Vec<u8>> {
+impl Which {
+    /// The conditions for an address.
+    const fn codes(self) -> &'static [u8] {
+        match self {
+            Self::Peer => &[INET_DIAG_BC_D_COND],
+            Self::Either => &[INET_DIAG_BC_D_COND, INET_DIAG_BC_S_COND],
+        }
+    }
+
+    /// How many dumps are cheaper than one of all sockets. One where each peer's sockets are to be
+    /// seen once and at one moment.
+    const fn dumps(self) -> usize {
+        match self {
+            Self::Peer => 1,
+            Self::Either => DUMPS,
+        }
+    }
+}
+
+/// The filters of the dumps that together list each socket with one of these addresses, and no others;
+/// one filter that is empty, which lets all pass, where there are too many. None where no socket of
+/// the family can have such an address. With [`Which::Either`], a socket that has two of the
+/// addresses can be in two dumps.
+pub(super) fn to_any(addresses: &[SocketAddr], which: Which, family: Family) -> Vec<Vec<u8>> {
     let possible = |address: &&SocketAddr| address.is_ipv4() || family == Family::V6;
-    let own: &[u8] = match which {
-        Which::Peer => &[INET_DIAG_BC_D_COND],
-        Which::Either => &[INET_DIAG_BC_D_COND, INET_DIAG_BC_S_COND],
+    let addresses: Vec<&SocketAddr> = addresses.iter().filter(possible).collect();
+    let codes = which.codes();
+    let dumps: Vec<_> = addresses.chunks(MOST / codes.len()).collect();
+    if dumps.len() > which.dumps() {
+        return vec![Vec::new()];
+    }
+    let filter = |part: &[&SocketAddr]| {
+        let of = |address| codes.iter().map(move |code| condition(*code, address));
+        any(&part.iter().copied().flat_map(of).collect::<Vec<_>>())
     };
-    let of = |address| own.iter().map(move |code| condition(*code, address));
-    let conditions: Vec<_> = addresses.iter().filter(possible).flat_map(of).collect();
-    if conditions.is_empty() {
-        return None;
-    }
-    if conditions.len() > MOST {
-        return Some(Vec::new());
-    }
+    dumps.into_iter().map(filter).collect()
+}
+
+/// Lets sockets pass for which one of these conditions holds.
+fn any(conditions: &[Vec<u8>]) -> Vec<u8> {
     // Each condition that holds goes on to a jump behind the last; each that does not skips that
     // jump. Exactly behind the last is "yes", four bytes further is "no".
     let mut code = Vec::new();
@@ -55,7 +82,7 @@ pub(super) fn to_any(addresses: &[SocketAddr], which: Which, family: Family) -> 
         }
         code.splice(0..0, part);
     }
-    Some(code)
+    code
 }
 
 /// `struct inet_diag_bc_op` and `struct inet_diag_hostcond`: is this the peer, or its own address?

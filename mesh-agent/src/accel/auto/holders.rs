@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::absent::Absent;
+
 /// `O_NONBLOCK` of all architectures on which eBPF runs but MIPS and PA-RISC.
 const NONBLOCK: u32 = 0o4000;
 /// Most sockets of which it is remembered where they are.
@@ -33,26 +35,36 @@ pub struct Holders {
     proc: PathBuf,
     cgroups: PathBuf,
     known: BTreeMap<u32, Place>,
+    absent: Absent,
 }
 
 impl Holders {
     /// Looks below `proc`; cgroup v2 is mounted at `cgroups`.
     #[must_use]
-    pub const fn new(proc: PathBuf, cgroups: PathBuf) -> Self {
-        Self { proc, cgroups, known: BTreeMap::new() }
+    pub fn new(proc: PathBuf, cgroups: PathBuf) -> Self {
+        Self { proc, cgroups, known: BTreeMap::new(), absent: Absent::default() }
     }
 
     /// The sockets with these inode numbers, as far as they are found. Reads a file for each, and
-    /// a link for each descriptor of the machine where one is not where it was.
+    /// a link for each descriptor of the machine where one is not where it was; for one that is
+    /// nowhere, less and less often.
     pub fn look(&mut self, wanted: &BTreeSet<u32>) -> io::Result<BTreeMap<u32, Held>> {
+        self.absent.next();
         let mut ids = BTreeMap::new();
         let mut found = self.where_known(wanted, &mut ids);
         let missing = wanted.iter().filter(|inode| !found.contains_key(inode)).copied();
         let missing: BTreeSet<u32> = missing.collect();
-        if !missing.is_empty() {
-            self.known.clear();
+        if missing.iter().any(|inode| self.absent.is_due(*inode)) {
+            self.known.retain(|inode, _| found.contains_key(inode));
             self.search(&missing)?;
             found.extend(self.where_known(&missing, &mut ids));
+            for inode in missing {
+                if found.contains_key(&inode) {
+                    self.absent.found(inode);
+                } else {
+                    self.absent.missed(inode);
+                }
+            }
         }
         Ok(found)
     }
@@ -194,5 +206,18 @@ mod tests {
         let gone = inode(&one);
         drop(one);
         assert!(!holders.look(&wanted).unwrap().contains_key(&gone));
+    }
+
+    #[test]
+    fn processes_are_not_read_again_and_again_for_what_is_nowhere() {
+        let proc = tempfile::tempdir().unwrap();
+        let mut holders = Holders::new(proc.path().into(), "/".into());
+        let nowhere = [7].into();
+        let mut look = || holders.look(&nowhere).is_ok();
+        assert!(look() && look(), "it is looked for twice");
+        // From here on, whoever reads the folder fails.
+        fs::remove_dir(proc.path()).unwrap();
+        assert!(look(), "there was no search");
+        assert!(!look(), "there was one");
     }
 }

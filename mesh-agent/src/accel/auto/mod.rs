@@ -8,9 +8,11 @@
 //! ```
 //!
 //! `traffic` says what a connection has carried, `census` whether those of a service end soon,
-//! `evidence` what all of a client say, `judge` what follows (all pure); `holders` finds the processes that hold sockets, `look` puts together what can
-//! be seen, `runner` does it again and again.
+//! `evidence` what all of a client say, `judge` what follows (all pure); `holders` finds the processes
+//! that hold sockets, and `absent` says when to look again for those that it does not (pure); `look`
+//! puts together what can be seen, `runner` does it again and again.
 
+mod absent;
 pub mod census;
 pub mod evidence;
 pub mod holders;

@@ -10,6 +10,7 @@ use mesh_common::accel::{AutoKey, Pair};
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::conn::Stage;
 use mesh_common::counter::BackendCounters;
+use mesh_common::limits::MAX_AUTO_CLIENTS;
 use mesh_common::logic::table::place;
 use mesh_common::names;
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
@@ -18,8 +19,8 @@ use super::load::map_path;
 use super::mapped::{Access, Mapped};
 use super::pinned::Pinned;
 use crate::accel::auto::census::Incarnation;
-use crate::maps::MapError;
 use crate::maps::kernel::conns::ConnTable;
+use crate::maps::{BoxError, MapError};
 
 /// A connection to a backend of this node, as the programs have noted it.
 #[derive(Clone, Copy, Debug)]
@@ -226,5 +227,8 @@ fn read(map: &'static str) -> impl Fn(io::Error) -> MapError {
 }
 
 fn write(source: io::Error) -> MapError {
-    MapError::Write { map: names::AUTO_CLIENTS, source: source.into() }
+    let full = source.raw_os_error() == Some(libc::E2BIG);
+    let said = || format!("it has room for {MAX_AUTO_CLIENTS} clients, and is full");
+    let source: BoxError = if full { said().into() } else { source.into() };
+    MapError::Write { map: names::AUTO_CLIENTS, source }
 }

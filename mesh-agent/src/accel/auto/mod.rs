@@ -10,7 +10,8 @@
 //! `traffic` says what a connection has carried, `census` whether those of a service end soon,
 //! `evidence` what all of a client say, `judge` what follows (all pure); `holders` finds the processes
 //! that hold sockets, and `absent` says when to look again for those that it does not (pure); `look`
-//! puts together what can be seen, `runner` does it again and again.
+//! puts together what can be seen, `runner` does it again and again, and `troubles` says what it
+//! complains about (pure).
 
 mod absent;
 pub mod census;
@@ -21,6 +22,7 @@ mod look;
 pub mod metrics;
 mod runner;
 pub mod traffic;
+mod troubles;
 
 use std::time::Duration;
 

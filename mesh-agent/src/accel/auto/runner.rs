@@ -12,6 +12,7 @@ use super::evidence::{Records, Seen};
 use super::judge::{Cause, Judge, Step};
 use super::look::{Eyes, LookError};
 use super::metrics::Figures;
+use super::troubles::{Task, Troubles};
 use crate::bpf::auto::AutoMaps;
 use crate::maps::MapError;
 use crate::maps::kernel::affinity::monotonic;
@@ -24,8 +25,7 @@ struct Runner {
     judge: Judge,
     figures: Figures,
     started: Instant,
-    /// The last trouble, said once.
-    trouble: Option<String>,
+    troubles: Troubles,
 }
 
 /// Works until the other end of `alive` is dropped; however it ends, no client is left in the map
@@ -45,7 +45,7 @@ pub fn run(
         judge: Judge::new(settings),
         figures: Figures::default(),
         started: Instant::now(),
-        trouble: None,
+        troubles: Troubles::default(),
     };
     while alive.recv_timeout(runner.settings.interval) == Err(RecvTimeoutError::Timeout) {
         runner.look();
@@ -67,22 +67,16 @@ impl Runner {
         let now = start.duration_since(self.started);
         let seen = monotonic().map_err(LookError::from);
         let seen = seen.and_then(|clock| self.eyes.look(&self.maps, clock));
+        self.note(Task::Look, &seen);
         let steps = match seen {
-            Ok(seen) => {
-                self.trouble = None;
-                self.weigh(now, &seen)
-            }
-            Err(error) => {
-                self.complain(error.to_string());
-                self.judge.blind(now)
-            }
+            Ok(seen) => self.weigh(now, &seen),
+            Err(_) => self.judge.blind(now),
         };
         for step in steps {
             self.take(now, step);
         }
-        if let Err(error) = self.agree(now) {
-            self.complain(error.to_string());
-        }
+        let agreed = self.agree(now);
+        self.note(Task::Agree, &agreed);
         self.figures.granted = u64::try_from(self.judge.granted().count()).unwrap_or(u64::MAX);
         tracing::debug!(took = ?start.elapsed(), "looked at connections with acceleration Auto");
     }
@@ -97,9 +91,10 @@ impl Runner {
         match step {
             Step::Grant(client) => {
                 let (cgroup, service) = (client.cgroup, client.service.index);
-                if let Err(error) = self.maps.clients.add(client) {
+                let added = self.maps.clients.add(client);
+                self.note(Task::Grant, &added);
+                if added.is_err() {
                     self.judge.take_back(now, client, Cause::Blind);
-                    self.complain(error.to_string());
                     return;
                 }
                 self.figures.grants += 1;
@@ -108,9 +103,8 @@ impl Runner {
             Step::Withdraw(client, cause) => {
                 let (cgroup, service) = (client.cgroup, client.service.index);
                 // What cannot be removed now is not granted, and so is removed with the next look.
-                if let Err(error) = self.maps.clients.remove(client) {
-                    self.complain(error.to_string());
-                }
+                let removed = self.maps.clients.remove(client);
+                self.note(Task::Withdraw, &removed);
                 *self.figures.withdrawals.entry(cause).or_default() += 1;
                 let cause = cause.name();
                 tracing::info!(cgroup, service, cause, "a client is no longer accelerated");
@@ -133,10 +127,9 @@ impl Runner {
     }
 
     /// Says a trouble once.
-    fn complain(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
+    fn note<T, E: ToString>(&mut self, task: Task, outcome: &Result<T, E>) {
+        if let Some(trouble) = self.troubles.hear(task, outcome) {
             tracing::warn!("cannot judge clients of services with acceleration Auto: {trouble}");
-            self.trouble = Some(trouble);
         }
     }
 }

@@ -109,9 +109,9 @@ pub struct RunArgs {
     /// self-test
     #[arg(long, env = "MESH_ACCELERATION", value_enum, default_value_t = Switch::On, value_name = "on|off")]
     pub acceleration: Switch,
-    /// How often connections of services with `acceleration: Auto` are looked at; how long they must
-    /// have been open, and pauses after a withdrawal, follow from it
-    #[arg(long, hide = true, value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    /// How often connections of services with `acceleration: Auto` are looked at, from 100ms to 1h; how
+    /// long they must have been open, and pauses after a withdrawal, follow from it
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub acceleration_auto_interval: Duration,
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]

@@ -112,7 +112,10 @@ impl Eyes {
         let inodes = ends.map(|socket| socket.inode).filter(|inode| *inode != 0).collect();
         let held = self.holders.look(&inodes).map_err(LookError::Processes)?;
         for noted in &chosen {
-            let Some(client) = sockets.client(noted) else { continue };
+            let Some(client) = sockets.client(noted) else {
+                seen.lost.insert(noted.service);
+                continue;
+            };
             let servers = sockets.servers(client);
             // An application that has closed its end reads no more.
             if is_closed(client) || !servers.is_empty() && servers.iter().all(is_closed) {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `traffic` says what a connection has carried, `census` whether those of a service end soon,
-//! `evidence` what all of a client say, `judge` what follows (all pure); `holders` finds the processes
+//! `evidence` what all of a client say, `judge` what follows, `why` why not (all pure); `holders` finds the processes
 //! that hold sockets, and `absent` says when to look again for those that it does not (pure); `look`
 //! puts together what can be seen, `runner` does it again and again, and `troubles` says what it
 //! complains about (pure).
@@ -23,6 +23,7 @@ pub mod metrics;
 mod runner;
 pub mod traffic;
 mod troubles;
+pub mod why;
 
 use std::time::Duration;
 

@@ -78,6 +78,7 @@ impl Runner {
         let agreed = self.agree(now);
         self.note(Task::Agree, &agreed);
         self.figures.granted = u64::try_from(self.judge.granted().count()).unwrap_or(u64::MAX);
+        self.figures.not_granted = self.judge.not_granted();
         tracing::debug!(took = ?start.elapsed(), "looked at connections with acceleration Auto");
     }
 

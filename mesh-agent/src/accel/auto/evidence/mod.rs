@@ -67,6 +67,8 @@ pub struct Seen {
     pub open: BTreeMap<ServiceIndex, BTreeSet<u64>>,
     /// Services of which too many connections ended soon.
     pub short_lived: BTreeSet<ServiceIndex>,
+    /// Services with a connection that was looked at and whose client's socket was not found.
+    pub lost: BTreeSet<ServiceIndex>,
 }
 
 /// What is remembered of a connection until it is looked at again.
@@ -88,6 +90,8 @@ pub struct Weighed {
     pub clients: BTreeMap<AutoKey, Evidence>,
     /// Services with connections that nobody has looked at yet: any client's.
     pub waiting: BTreeSet<ServiceIndex>,
+    /// Services with connections, none of which is any client's that was found.
+    pub unclaimed: BTreeSet<ServiceIndex>,
 }
 
 /// What was seen of all connections of a client to a service.
@@ -211,7 +215,7 @@ impl Records {
         seen: &Seen,
         weighed: &mut Weighed,
     ) {
-        let mut nobodys = 0;
+        let (mut nobodys, mut unclaimed) = (0, seen.lost.contains(&service));
         let mut clients: BTreeMap<AutoKey, Evidence> = BTreeMap::new();
         for cookie in cookies {
             let Some(memory) = self.before.get(cookie) else {
@@ -226,7 +230,11 @@ impl Records {
             }
             if memory.cgroups == [None; 2] {
                 nobodys += memory.evidence.unknown;
+                unclaimed |= memory.evidence.unknown > 0;
             }
+        }
+        if unclaimed && clients.is_empty() {
+            weighed.unclaimed.insert(service);
         }
         for found in clients.values_mut() {
             found.unknown += nobodys;

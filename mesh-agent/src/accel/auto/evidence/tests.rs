@@ -42,7 +42,7 @@ fn seen(connections: &[Connection], others: std::ops::Range<u64>) -> Seen {
         connections: connections.to_vec(),
         looked,
         open: [(SERVICE, open)].into(),
-        short_lived: BTreeSet::new(),
+        ..Seen::default()
     }
 }
 
@@ -84,6 +84,20 @@ fn what_is_not_found_twice_speaks_against() {
     let all = [good(1), nobodys, other];
     assert_eq!(verdicts(&mut records, &all), [(7, Verdict::For), (8, Verdict::For)]);
     assert_eq!(verdicts(&mut records, &all), [(7, against), (8, against)]);
+}
+
+#[test]
+fn a_service_of_which_no_client_is_found_is_told_of() {
+    let unclaimed =
+        |records: &mut Records, seen: &Seen| !records.weigh(seen, LONG).unclaimed.is_empty();
+    let nobodys = Connection { client: End::Missing, cgroup: None, ..good(3) };
+    let mut records = Records::default();
+    assert!(!unclaimed(&mut records, &seen(&[nobodys], 0..0)), "it may just have ended");
+    assert!(unclaimed(&mut records, &seen(&[nobodys], 0..0)));
+    assert!(!unclaimed(&mut records, &seen(&[nobodys, good(4)], 0..0)), "one is known");
+    // Its socket is nowhere.
+    let lost = Seen { lost: [SERVICE].into(), ..seen(&[], 5..6) };
+    assert!(unclaimed(&mut Records::default(), &lost));
 }
 
 #[test]

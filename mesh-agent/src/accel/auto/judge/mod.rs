@@ -19,6 +19,7 @@ use mesh_common::service::ServiceIndex;
 
 use super::Settings;
 use super::evidence::{Evidence, Verdict, Weighed};
+use super::why::Why;
 
 /// Why a client's connections are no longer accelerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +68,7 @@ impl Cause {
     }
 
     /// Whether it speaks against the programs, so that it is not tried again soon.
-    const fn is_against(self) -> bool {
+    pub(super) const fn is_against(self) -> bool {
         !matches!(self, Self::Idle | Self::Service | Self::Blind)
     }
 }
@@ -102,6 +103,8 @@ struct Client {
     failures: u32,
     /// When that is forgotten.
     remembered: Duration,
+    /// Why it is not granted, if it has connections.
+    why: Option<Why>,
 }
 
 impl Client {
@@ -118,6 +121,7 @@ impl Client {
             phase: Phase::Barred { until },
             failures: failures.saturating_add(1),
             remembered: until.saturating_add(settings.longest),
+            ..self
         }
     }
 }
@@ -127,13 +131,15 @@ impl Client {
 pub struct Judge {
     settings: Settings,
     clients: BTreeMap<AutoKey, Client>,
+    /// Services with connections of which no client was found.
+    unclaimed: usize,
 }
 
 impl Judge {
     /// Nothing is granted yet.
     #[must_use]
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, clients: BTreeMap::new() }
+        Self { settings, clients: BTreeMap::new(), unclaimed: 0 }
     }
 
     /// Judges anew after a look: at `services`, of which `weighed` has every client that is known to
@@ -148,7 +154,7 @@ impl Judge {
         let evidence = &weighed.clients;
         let (mut withdrawn, mut granted) = (Vec::new(), Vec::new());
         for key in evidence.keys().filter(|key| services.contains(&key.service)) {
-            let new = Client { phase: NEW, failures: 0, remembered: Duration::ZERO };
+            let new = Client { phase: NEW, failures: 0, remembered: Duration::ZERO, why: None };
             self.clients.entry(*key).or_insert(new);
         }
         let settings = &self.settings;
@@ -195,7 +201,13 @@ impl Judge {
                     }
                 }
             }
+            client.why = match client.phase {
+                Phase::Granted { .. } => None,
+                Phase::Watched { .. } => found.map(|found| Why::of(found, false)),
+                Phase::Barred { .. } => found.map(|found| Why::of(found, true)),
+            };
         }
+        self.unclaimed = weighed.unclaimed.len();
         self.clients.retain(|key, client| {
             let watched = matches!(client.phase, Phase::Watched { .. });
             let of_use = client.failures > 0 && now < client.remembered;
@@ -212,6 +224,10 @@ impl Judge {
         for key in &granted {
             self.take_back(now, *key, Cause::Blind);
         }
+        self.unclaimed = 0;
+        for why in self.clients.values_mut().filter_map(|client| client.why.as_mut()) {
+            *why = Why::Sign(Cause::Blind);
+        }
         granted.into_iter().map(|key| Step::Withdraw(key, Cause::Blind)).collect()
     }
 
@@ -219,6 +235,8 @@ impl Judge {
     pub fn take_back(&mut self, now: Duration, key: AutoKey, cause: Cause) {
         if let Some(client) = self.clients.get_mut(&key) {
             *client = client.withdrawn(now, cause, &self.settings);
+            let blind = cause == Cause::Blind;
+            client.why = Some(if blind { Why::Sign(cause) } else { Why::Looking });
         }
     }
 
@@ -226,5 +244,17 @@ impl Judge {
     pub fn granted(&self) -> impl Iterator<Item = AutoKey> + '_ {
         let is_granted = |client: &Client| matches!(client.phase, Phase::Granted { .. });
         self.clients.iter().filter(move |(_, client)| is_granted(client)).map(|(key, _)| *key)
+    }
+
+    /// How many clients with connections are not granted, by reason. Where none of a service is found,
+    /// it counts as one.
+    #[must_use]
+    pub fn not_granted(&self) -> BTreeMap<Why, u64> {
+        let unclaimed = std::iter::repeat_n(Why::Sign(Cause::Unknown), self.unclaimed);
+        let mut count = BTreeMap::new();
+        for why in self.clients.values().filter_map(|client| client.why).chain(unclaimed) {
+            *count.entry(why).or_default() += 1;
+        }
+        count
     }
 }

@@ -36,7 +36,7 @@ impl Looks {
     fn look(&mut self, evidence: Option<Evidence>) -> Vec<Step> {
         self.now += TEN;
         let clients = evidence.into_iter().map(|evidence| (KEY, evidence)).collect();
-        let weighed = Weighed { clients, waiting: BTreeSet::new() };
+        let weighed = Weighed { clients, ..Weighed::default() };
         self.judge.look(self.now, &[KEY.service].into(), &weighed)
     }
 
@@ -45,6 +45,33 @@ impl Looks {
         let grant = [Step::Grant(KEY)];
         1 + (0..1000).take_while(|_| self.look(Some(GOOD)) != grant).count()
     }
+}
+
+#[test]
+fn whoever_is_not_granted_has_a_reason() {
+    let mut looks = Looks::new();
+    let why = |looks: &mut Looks, evidence| {
+        looks.look(evidence);
+        looks.judge.not_granted()
+    };
+    assert_eq!(why(&mut looks, Some(NOTHING)), [(Why::NotChatty, 1)].into());
+    assert_eq!(why(&mut looks, Some(GOOD)), [(Why::Looking, 1)].into());
+    assert_eq!(why(&mut looks, Some(GOOD)), [].into());
+    let blocks = Why::Sign(Cause::BlockingClient);
+    assert_eq!(why(&mut looks, Some(BLOCKS)), [(blocks, 1)].into());
+    assert_eq!(why(&mut looks, Some(GOOD)), [(Why::Paused, 1)].into());
+    assert_eq!(why(&mut looks, None), [].into());
+    // Those who could not be looked at, or not be written down.
+    assert_eq!(why(&mut looks, Some(GOOD)), [(Why::Paused, 1)].into());
+    looks.judge.blind(looks.now);
+    assert_eq!(looks.judge.not_granted(), [(Why::Sign(Cause::Blind), 1)].into());
+    looks.grant();
+    looks.judge.take_back(looks.now, KEY, Cause::Blind);
+    assert_eq!(looks.judge.not_granted(), [(Why::Sign(Cause::Blind), 1)].into());
+    // A service whose clients nobody finds.
+    let weighed = Weighed { unclaimed: [KEY.service].into(), ..Weighed::default() };
+    looks.judge.look(looks.now, &[KEY.service].into(), &weighed);
+    assert_eq!(looks.judge.not_granted(), [(Why::Sign(Cause::Unknown), 1)].into());
 }
 
 #[test]
@@ -122,7 +149,7 @@ fn whoever_has_connections_that_wait_for_their_turn_keeps_it() {
     // It may have some among those that nobody has looked at.
     for _ in 0..20 {
         let waiting = [KEY.service].into();
-        let weighed = Weighed { clients: BTreeMap::new(), waiting };
+        let weighed = Weighed { waiting, ..Weighed::default() };
         looks.now += TEN;
         assert_eq!(looks.judge.look(looks.now, &[KEY.service].into(), &weighed), []);
     }
@@ -139,7 +166,7 @@ fn whoever_has_connections_that_wait_for_their_turn_keeps_it() {
 fn a_service_that_asks_no_more_and_a_blind_agent_end_it() {
     let mut looks = Looks::new();
     looks.grant();
-    let weighed = Weighed { clients: [(KEY, GOOD)].into(), waiting: BTreeSet::new() };
+    let weighed = Weighed { clients: [(KEY, GOOD)].into(), ..Weighed::default() };
     let steps = looks.judge.look(looks.now, &BTreeSet::new(), &weighed);
     assert_eq!(steps, [Step::Withdraw(KEY, Cause::Service)]);
     assert_eq!(looks.judge.clients.len(), 0);

@@ -1,9 +1,12 @@
 //! The agent's view of the pinned maps is the kernel's: what is stored in memory is what
 //! bpftool reads, and what is written many at a time is all there.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use mesh_agent::accel::auto::census::Incarnation;
+use mesh_agent::bpf::auto::AutoMaps;
 use mesh_agent::bpf::{load, object, uninstall};
 use mesh_agent::canary::room;
 use mesh_agent::compile::Limits;
@@ -11,6 +14,7 @@ use mesh_agent::diff::MapOp;
 use mesh_agent::image::MapImage;
 use mesh_agent::maps::kernel::KernelMaps;
 use mesh_agent::maps::{Held, MapStore as _};
+use mesh_common::accel::AutoKey;
 use mesh_common::addr::IpKey;
 use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::frontend::{Frontend, FrontendKey};
@@ -154,6 +158,68 @@ fn an_entry_beyond_the_end_is_an_error_and_harms_nothing() -> anyhow::Result<()>
     let error = maps.apply_all(&puts).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("--max-services"), "{error}");
     assert_eq!(maps.read()?.frontends.len(), usize::try_from(most)?);
+    Ok(())
+}
+
+/// A service that leaves acceleration to the agent, with one backend of the same index.
+fn auto(index: u32, generation: u32) -> [MapOp; 2] {
+    let service = ServiceIndex { index };
+    let flags = BackendFlags::LOCAL;
+    let backend = Backend { port: 8080, flags, service, generation, ..Backend::default() };
+    let flags = ServiceFlags::ACCELERATED.and(ServiceFlags::AUTO);
+    let head = ServiceHead { flags, refuse_errno: 111, ..ServiceHead::default() };
+    [MapOp::PutBackend(BackendIndex { index }, backend), MapOp::PutService(service, head)]
+}
+
+const fn client(cgroup: u64, index: u32) -> AutoKey {
+    AutoKey { cgroup, service: ServiceIndex { index }, pad: 0 }
+}
+
+/// The backends of a service, as a look finds them.
+fn looked(maps: &AutoMaps, index: u32) -> anyhow::Result<BTreeSet<Incarnation>> {
+    let mut noticed = maps.read()?;
+    let backends = noticed.opened.remove(&ServiceIndex { index }).unwrap_or_default();
+    Ok(backends.into_keys().collect())
+}
+
+#[test]
+fn a_service_that_goes_or_turns_off_takes_its_clients_with_it() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("auto")?;
+    let mut maps = KernelMaps::open(&pins)?;
+    maps.apply_all(&[auto(1, 7), auto(2, 7)].concat())?;
+    let looks = AutoMaps::open(&pins)?;
+    for client in [client(5, 1), client(6, 1), client(5, 2)] {
+        assert!(looks.grant(client, &looked(&looks, client.service.index)?)?);
+    }
+    assert_eq!(looks.clients.all()?.len(), 3);
+    maps.apply(&MapOp::ClearService(ServiceIndex { index: 1 }))?;
+    assert_eq!(looks.clients.all()?, [client(5, 2)].into());
+    let head = ServiceHead { refuse_errno: 111, ..ServiceHead::default() };
+    maps.apply(&MapOp::PutService(ServiceIndex { index: 2 }, head))?;
+    assert_eq!(looks.clients.all()?, BTreeSet::new());
+    Ok(())
+}
+
+/// An agent may give the index to another service between a look and what follows from it.
+#[test]
+fn a_grant_that_comes_late_is_not_for_the_next_service_of_the_index() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("late")?;
+    let mut maps = KernelMaps::open(&pins)?;
+    maps.apply_all(&auto(1, 7))?;
+    let looks = AutoMaps::open(&pins)?;
+    let before = looked(&looks, 1)?;
+    assert_eq!(before.len(), 1);
+
+    let clear = [
+        MapOp::ClearService(ServiceIndex { index: 1 }),
+        MapOp::ClearBackend(BackendIndex { index: 1 }),
+    ];
+    maps.apply_all(&clear)?;
+    assert!(!looks.grant(client(5, 1), &before)?);
+    maps.apply_all(&auto(1, 8))?;
+    assert!(!looks.grant(client(5, 1), &before)?);
+    assert_eq!(looks.clients.all()?, BTreeSet::new());
+    assert!(looks.grant(client(5, 1), &looked(&looks, 1)?)?);
     Ok(())
 }
 

@@ -201,6 +201,24 @@ impl AutoMaps {
         Ok(connections)
     }
 
+    /// Has new connections of a client accelerated, if `on`, the service's backends when the client was
+    /// looked at, are not all gone; says whether that is so. A service whose index goes to another one
+    /// has lost all of them by then (generations are not given out twice), and what is in the map for
+    /// that index is taken out before it gets its new head: by [`AutoClients::forget`] if it was put in
+    /// before that, and here if after.
+    pub fn grant(&self, client: AutoKey, on: &BTreeSet<Incarnation>) -> Result<bool, MapError> {
+        self.clients.add(client)?;
+        let there = self.backends(&[client.service].into());
+        let is_there = |(index, backend): (BackendIndex, Backend)| {
+            on.contains(&Incarnation { index, generation: backend.generation })
+        };
+        match there.map(|there| there.into_iter().any(is_there)) {
+            Ok(true) => Ok(true),
+            Ok(false) => self.clients.remove(client).map(|()| false),
+            Err(error) => self.clients.remove(client).and(Err(error)),
+        }
+    }
+
     /// The programs' account of a connection; all zero where it is not accelerated.
     pub fn pair(&self, connection: &Noted) -> Result<Pair, MapError> {
         let pairs = self.pairs.entry(connection.place).map_err(read(names::PAIRS))?;

@@ -95,6 +95,7 @@ impl Eyes {
             let counted = |it: &Noted| Open { backend: it.backend, young: is_young(it) };
             let counted = open.values().map(|it| (it.cookie, counted(it))).collect();
             let opened = noticed.opened.remove(service).unwrap_or_default();
+            seen.backends.insert(*service, opened.keys().copied().collect());
             if self.census.entry(*service).or_default().look(&opened, counted) {
                 seen.short_lived.insert(*service);
             }

@@ -1,13 +1,16 @@
 //! Looks again and again, and writes what follows into the map. On a thread of its own: it waits for
 //! namespaces and reads many files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use mesh_common::accel::AutoKey;
 use tokio::sync::watch;
 
 use super::Settings;
+use super::census::Incarnation;
 use super::evidence::{Records, Seen};
 use super::judge::{Cause, Judge, Step};
 use super::look::{Eyes, LookError};
@@ -68,12 +71,18 @@ impl Runner {
         let seen = monotonic().map_err(LookError::from);
         let seen = seen.and_then(|clock| self.eyes.look(&self.maps, clock));
         self.note(Task::Look, &seen);
-        let steps = match seen {
-            Ok(seen) => self.weigh(now, &seen),
-            Err(_) => self.judge.blind(now),
+        let (steps, backends) = match seen {
+            Ok(seen) => (self.weigh(now, &seen), seen.backends),
+            Err(_) => (self.judge.blind(now), BTreeMap::new()),
         };
         for step in steps {
-            self.take(now, step);
+            match step {
+                Step::Grant(client) => {
+                    let on = backends.get(&client.service).cloned().unwrap_or_default();
+                    self.grant(now, client, &on);
+                }
+                Step::Withdraw(client, cause) => self.withdraw(client, cause),
+            }
         }
         let agreed = self.agree(now);
         self.note(Task::Agree, &agreed);
@@ -88,29 +97,30 @@ impl Runner {
         self.judge.look(now, &seen.services, &weighed)
     }
 
-    fn take(&mut self, now: Duration, step: Step) {
-        match step {
-            Step::Grant(client) => {
-                let (cgroup, service) = (client.cgroup, client.service.index);
-                let added = self.maps.clients.add(client);
-                self.note(Task::Grant, &added);
-                if added.is_err() {
-                    self.judge.take_back(now, client, Cause::Blind);
-                    return;
-                }
+    /// `on` are the backends of which the look has told.
+    fn grant(&mut self, now: Duration, client: AutoKey, on: &BTreeSet<Incarnation>) {
+        let granted = self.maps.grant(client, on);
+        self.note(Task::Grant, &granted);
+        match granted {
+            Ok(true) => {
                 self.figures.grants += 1;
+                let (cgroup, service) = (client.cgroup, client.service.index);
                 tracing::info!(cgroup, service, "accelerating new connections of a client");
             }
-            Step::Withdraw(client, cause) => {
-                let (cgroup, service) = (client.cgroup, client.service.index);
-                // What cannot be removed now is not granted, and so is removed with the next look.
-                let removed = self.maps.clients.remove(client);
-                self.note(Task::Withdraw, &removed);
-                *self.figures.withdrawals.entry(cause).or_default() += 1;
-                let cause = cause.name();
-                tracing::info!(cgroup, service, cause, "a client is no longer accelerated");
-            }
+            // Another service may have the index by now, of which nothing is known.
+            Ok(false) => self.judge.take_back(now, client, Cause::Service),
+            Err(_) => self.judge.take_back(now, client, Cause::Blind),
         }
+    }
+
+    fn withdraw(&mut self, client: AutoKey, cause: Cause) {
+        let (cgroup, service) = (client.cgroup, client.service.index);
+        // What cannot be removed now is not granted, and so is removed with the next look.
+        let removed = self.maps.clients.remove(client);
+        self.note(Task::Withdraw, &removed);
+        *self.figures.withdrawals.entry(cause).or_default() += 1;
+        let cause = cause.name();
+        tracing::info!(cgroup, service, cause, "a client is no longer accelerated");
     }
 
     /// Makes map and judgement agree, whoever has changed the map.
@@ -119,7 +129,7 @@ impl Runner {
         let granted: Vec<_> = self.judge.granted().collect();
         for client in granted.iter().filter(|client| !there.contains(client)) {
             self.judge.take_back(now, *client, Cause::Service);
-            self.take(now, Step::Withdraw(*client, Cause::Service));
+            self.withdraw(*client, Cause::Service);
         }
         for client in there.iter().filter(|client| !granted.contains(client)) {
             self.maps.clients.remove(*client)?;

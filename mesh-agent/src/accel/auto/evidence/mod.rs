@@ -7,6 +7,7 @@ use mesh_common::accel::AutoKey;
 use mesh_common::service::ServiceIndex;
 
 use super::MOST_SOCKETS;
+use super::census::Incarnation;
 use super::judge::Cause;
 use super::traffic::{Kind, Traffic};
 
@@ -59,6 +60,8 @@ pub struct Connection {
 pub struct Seen {
     /// Services that leave it to the agent.
     pub services: BTreeSet<ServiceIndex>,
+    /// Their backends on this node.
+    pub backends: BTreeMap<ServiceIndex, BTreeSet<Incarnation>>,
     /// Those of their connections that were looked at and found.
     pub connections: Vec<Connection>,
     /// Cookies of all that were looked at.
@@ -92,6 +95,9 @@ pub struct Weighed {
     pub waiting: BTreeSet<ServiceIndex>,
     /// Services with connections, none of which is any client's that was found.
     pub unclaimed: BTreeSet<ServiceIndex>,
+    /// Services that have none of the backends of the last look: what was seen then says nothing of
+    /// them. The index may be another service's.
+    pub renewed: BTreeSet<ServiceIndex>,
 }
 
 /// What was seen of all connections of a client to a service.
@@ -178,6 +184,7 @@ impl Evidence {
 #[derive(Debug, Default)]
 pub struct Records {
     before: BTreeMap<u64, Memory>,
+    backends: BTreeMap<ServiceIndex, BTreeSet<Incarnation>>,
 }
 
 impl Records {
@@ -200,7 +207,12 @@ impl Records {
             let before = self.before.get(&connection.cookie).copied().unwrap_or_default();
             self.before.insert(connection.cookie, Memory::new(connection, before, long));
         }
-        let mut weighed = Weighed::default();
+        let backends = std::mem::replace(&mut self.backends, seen.backends.clone());
+        let has_gone = |(service, before): &(ServiceIndex, BTreeSet<Incarnation>)| {
+            seen.backends.get(service).is_some_and(|now| now.is_disjoint(before))
+        };
+        let renewed = backends.into_iter().filter(has_gone).map(|(service, _)| service);
+        let mut weighed = Weighed { renewed: renewed.collect(), ..Weighed::default() };
         for (service, cookies) in &seen.open {
             self.service(*service, cookies, seen, &mut weighed);
         }

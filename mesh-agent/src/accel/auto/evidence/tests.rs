@@ -1,5 +1,6 @@
 //! What connections say, alone and together.
 
+use mesh_common::backend::BackendIndex;
 use proptest::prelude::*;
 
 use super::*;
@@ -98,6 +99,23 @@ fn a_service_of_which_no_client_is_found_is_told_of() {
     // Its socket is nowhere.
     let lost = Seen { lost: [SERVICE].into(), ..seen(&[], 5..6) };
     assert!(unclaimed(&mut Records::default(), &lost));
+}
+
+#[test]
+fn a_service_that_keeps_one_backend_is_the_same() {
+    let mut records = Records::default();
+    let mut renewed = |backends: &[(u32, u32)]| {
+        let incarnation = |(index, generation): &(u32, u32)| {
+            let index = BackendIndex { index: *index };
+            Incarnation { index, generation: *generation }
+        };
+        let backends = [(SERVICE, backends.iter().map(incarnation).collect())].into();
+        !records.weigh(&Seen { backends, ..Seen::default() }, LONG).renewed.is_empty()
+    };
+    assert!(!renewed(&[(1, 3), (2, 3)]), "it is seen for the first time");
+    assert!(!renewed(&[(2, 3), (3, 4)]));
+    assert!(renewed(&[(2, 5)]), "another one at the index");
+    assert!(!renewed(&[(2, 5)]));
 }
 
 #[test]

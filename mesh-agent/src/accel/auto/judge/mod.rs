@@ -166,6 +166,11 @@ impl Judge {
             {
                 client.phase = NEW;
             }
+            if weighed.renewed.contains(&key.service)
+                && let Phase::Watched { .. } = client.phase
+            {
+                client.phase = NEW;
+            }
             match client.phase {
                 Phase::Barred { .. } => {}
                 Phase::Watched { looks, good } if verdict == Some(Verdict::For) => {

@@ -75,6 +75,17 @@ fn whoever_is_not_granted_has_a_reason() {
 }
 
 #[test]
+fn what_was_seen_of_backends_that_have_gone_does_not_count() {
+    let mut looks = Looks::new();
+    assert_eq!(looks.look(Some(GOOD)), []);
+    let service = KEY.service;
+    let weighed =
+        Weighed { clients: [(KEY, GOOD)].into(), renewed: [service].into(), ..Weighed::default() };
+    assert_eq!(looks.judge.look(looks.now, &[service].into(), &weighed), []);
+    assert_eq!(looks.look(Some(GOOD)), [Step::Grant(KEY)]);
+}
+
+#[test]
 fn two_good_looks_grant_and_one_bad_withdraws() {
     let mut looks = Looks::new();
     assert_eq!(looks.grant(), 2);

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_api::manifest::duration::parse_duration;
 use mesh_api::model::Label;
 use mesh_common::{limits, names};
+pub use mesh_telemetry::{LogFormat, TraceArgs};
 
 use crate::bpf::load::Tables;
 use crate::compile::Limits;
@@ -116,6 +117,9 @@ pub struct RunArgs {
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub log_format: LogFormat,
+    /// Where traces go
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 impl RunArgs {
@@ -195,15 +199,6 @@ pub enum Switch {
     On,
     /// Off.
     Off,
-}
-
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Plain,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Arguments of `status`.

@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use mesh_agent::config::{Cli, Command, LogFormat, RunArgs};
+use mesh_agent::config::{Cli, Command, RunArgs};
 use mesh_agent::{app, commands};
-use tracing_subscriber::EnvFilter;
+use mesh_telemetry::Settings;
 
 fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
@@ -34,23 +34,17 @@ fn dispatch(command: Command) -> Result<()> {
 }
 
 fn run(args: RunArgs) -> Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colour());
-    match args.log_format {
-        LogFormat::Plain => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(app::run(args))
-}
-
-/// For people at a terminal who did not ask for none (no-color.org).
-fn colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let telemetry = mesh_telemetry::init(Settings {
+        service: "mesh-agent",
+        version: env!("CARGO_PKG_VERSION"),
+        // Its name is checked later, where it can be complained about.
+        node: args.node.clone(),
+        log: Some(args.log_format),
+        trace: args.trace.clone(),
+    })?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(app::run(args));
+    telemetry.shutdown();
+    ended
 }

@@ -83,6 +83,7 @@ pub fn render(
     accel::metrics::register(&mut registry, acceleration, stats.accelerating, &stats.accelerated);
     accel::auto::metrics::register(&mut registry, auto);
     hooks(&mut registry, programs, foreign);
+    mesh_telemetry::counts().register(&mut registry);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)

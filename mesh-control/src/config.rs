@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use mesh_api::manifest::duration::parse_duration;
+pub use mesh_telemetry::{LogFormat, TraceArgs};
 
 use crate::store::redb::FILE_NAME;
 
@@ -50,19 +51,14 @@ pub struct Config {
     /// How log lines look
     #[arg(long, env = "MESH_LOG_FORMAT", value_name = "FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
+
+    /// Where traces go
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write 500ms, 5s or 1m"))
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Plain,
-    /// For machines: one JSON object a line.
-    Json,
 }
 
 /// What the configuration gets wrong.

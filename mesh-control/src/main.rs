@@ -1,28 +1,32 @@
 //! The control plane's program: command line, logging, signals. The rest is in the library.
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use mesh_control::app;
-use mesh_control::config::{Config, LogFormat};
+use mesh_control::config::Config;
+use mesh_telemetry::{InitError, Settings, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    log_to_stderr(config.log_format);
     if let Err(error) = config.check() {
         complain(&error.to_string());
         return ExitCode::from(USAGE);
     }
-    match run(config) {
+    let ended = telemetry(&config).map_err(anyhow::Error::from).and_then(|telemetry| {
+        let ended = run(config);
+        telemetry.shutdown();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -58,16 +62,14 @@ async fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Plain => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+fn telemetry(config: &Config) -> Result<Telemetry, InitError> {
+    mesh_telemetry::init(Settings {
+        service: "mesh-control",
+        version: env!("CARGO_PKG_VERSION"),
+        node: None,
+        log: Some(config.log_format),
+        trace: config.trace.clone(),
+    })
 }
 
 /// If nobody reads stderr, nobody can be told.

@@ -152,6 +152,7 @@ impl Metrics {
         let help = "From a commit to its acknowledgement by a node that serves it";
         to.register_with_unit("mesh_xds_convergence", help, Unit::Seconds, it);
         self.health.register(to);
+        mesh_telemetry::counts().register(to);
         self
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::app::{self, Bound};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, TraceArgs};
 use crate::health::book::HealthBook;
 use crate::metrics::Metrics;
 use crate::world::World;
@@ -170,6 +170,7 @@ impl Running {
             insecure: false,
             health_warmup,
             log_format: LogFormat::Plain,
+            trace: TraceArgs::default(),
         });
         let bound = bound.await.unwrap();
         let address = format!("http://{}", bound.grpc);

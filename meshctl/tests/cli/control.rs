@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mesh_control::app;
-use mesh_control::config::{Config, LogFormat};
+use mesh_control::config::{Config, LogFormat, TraceArgs};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -36,6 +36,7 @@ impl Control {
             insecure: false,
             health_warmup: std::time::Duration::ZERO,
             log_format: LogFormat::Plain,
+            trace: TraceArgs::default(),
         };
         let bound = runtime.block_on(app::build(config)).expect("starts");
         Self { server: format!("http://{}", bound.grpc), runtime, folder, bound: Some(bound) }

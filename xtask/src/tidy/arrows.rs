@@ -5,24 +5,28 @@ use super::source::{Source, Violation};
 use crate::workspace::{Package, Workspace};
 
 /// Members and the members they may depend on. mesh-tests may use all and is not listed.
-const MEMBERS: [(&str, &[&str]); 9] = [
-    ("mesh-agent", &["mesh-api", "mesh-common", "mesh-health", "mesh-xds"]),
+const MEMBERS: [(&str, &[&str]); 10] = [
+    ("mesh-agent", &["mesh-api", "mesh-common", "mesh-health", "mesh-telemetry", "mesh-xds"]),
     ("mesh-api", &[]),
     ("mesh-common", &[]),
-    ("mesh-control", &["mesh-api", "mesh-health", "mesh-xds"]),
+    ("mesh-control", &["mesh-api", "mesh-health", "mesh-telemetry", "mesh-xds"]),
     ("mesh-ebpf", &["mesh-common"]),
     ("mesh-health", &["mesh-api"]),
+    ("mesh-telemetry", &[]),
     ("mesh-xds", &["mesh-api"]),
-    ("meshctl", &["mesh-api"]),
+    ("meshctl", &["mesh-api", "mesh-telemetry"]),
     ("xtask", &[]),
 ];
 
 /// Libraries with one door: who may depend on them.
-const DOORS: [(&str, &[&str]); 4] = [
+const DOORS: [(&str, &[&str]); 7] = [
     ("aya", &["mesh-agent", "mesh-common", "mesh-tests"]),
     ("aya-ebpf", &["mesh-ebpf"]),
     ("envoy-types", &["mesh-xds"]),
+    ("opentelemetry", &["mesh-telemetry"]),
     ("redb", &["mesh-agent", "mesh-control"]),
+    ("tracing-opentelemetry", &["mesh-telemetry"]),
+    ("tracing-subscriber", &["mesh-telemetry"]),
 ];
 
 /// All breaches in the manifests.

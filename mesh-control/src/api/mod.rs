@@ -8,6 +8,7 @@ mod past;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod watch;
 pub mod workloads;
 
@@ -20,9 +21,11 @@ use mesh_api::convert::milliseconds;
 use mesh_api::model::{Endpoint, Kind, Name, Object, ObjectName, ObjectRef};
 use mesh_api::wire;
 use mesh_api::wire::control_server::{Control, ControlServer};
+use mesh_telemetry::trace_span;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::lease::LeaseBook;
 use crate::store::Store;
@@ -68,7 +71,8 @@ impl Api {
     async fn write(&self, batch: Batch, dry_run: bool) -> Result<Done, Status> {
         let done = if dry_run {
             let world = self.world();
-            let plan = validate::plan(&world, &batch).map_err(WriteError::from);
+            let span = trace_span!("validate");
+            let plan = span.in_scope(|| validate::plan(&world, &batch)).map_err(WriteError::from);
             plan.map(|plan| Done {
                 revision: world.revision(),
                 outcomes: plan.outcomes,
@@ -77,7 +81,10 @@ impl Api {
         } else {
             self.writer.write(batch).await
         };
-        done.map_err(|error| errors::write_status(&error))
+        done.map_err(|error| {
+            trace::failed(&error);
+            errors::write_status(&error)
+        })
     }
 }
 
@@ -91,8 +98,9 @@ impl Control for Api {
         &self,
         request: Request<wire::ApplyRequest>,
     ) -> Result<Response<wire::ApplyResponse>, Status> {
+        let span = trace::span("api.Apply", &request);
         let wire::ApplyRequest { objects, dry_run } = request.into_inner();
-        let done = self.write(convert::put_batch(objects), dry_run).await?;
+        let done = self.write(convert::put_batch(objects), dry_run).instrument(span).await?;
         Ok(Response::new(convert::apply_response(&done, dry_run)))
     }
 
@@ -126,9 +134,10 @@ impl Control for Api {
         &self,
         request: Request<wire::DeleteRequest>,
     ) -> Result<Response<wire::DeleteResponse>, Status> {
+        let span = trace::span("api.Delete", &request);
         let wire::DeleteRequest { objects, dry_run } = request.into_inner();
         let batch = convert::delete_batch(&objects);
-        let done = self.write(batch, dry_run).await?;
+        let done = self.write(batch, dry_run).instrument(span).await?;
         Ok(Response::new(convert::delete_response(&done)))
     }
 
@@ -155,6 +164,7 @@ impl Control for Api {
         &self,
         request: Request<wire::RollbackRequest>,
     ) -> Result<Response<wire::ApplyResponse>, Status> {
+        let span = trace::span("api.Rollback", &request);
         let request = request.into_inner();
         let reference = convert::required(request.object.as_ref())?;
         let current = self.world().get(&reference).cloned();
@@ -173,7 +183,7 @@ impl Control for Api {
                 change.expected = validate::Expected::Version(current.resource_version);
             }
         }
-        let done = self.write(batch, request.dry_run).await?;
+        let done = self.write(batch, request.dry_run).instrument(span).await?;
         Ok(Response::new(convert::apply_response(&done, request.dry_run)))
     }
 
@@ -219,10 +229,11 @@ impl Control for Api {
         &self,
         request: Request<wire::RegisterRequest>,
     ) -> Result<Response<wire::RegisterResponse>, Status> {
+        let span = trace::span("api.Register", &request);
         let object = request.into_inner().endpoint.unwrap_or_default();
         convert::check_lease(&object, &self.world())?;
         let batch = convert::register_batch(object)?;
-        let done = self.write(batch, false).await?;
+        let done = self.write(batch, false).instrument(span).await?;
         let stored = done.outcomes.iter().find_map(|it| it.after.as_ref());
         let ttl = match stored.map(|stored| &stored.object) {
             Some(Object::Endpoint(Endpoint { ttl, .. })) => *ttl,
@@ -256,9 +267,10 @@ impl Control for Api {
         &self,
         request: Request<wire::DeregisterRequest>,
     ) -> Result<Response<wire::DeleteResponse>, Status> {
+        let span = trace::span("api.Deregister", &request);
         let wire::DeregisterRequest { namespace, name } = request.into_inner();
         let reference = endpoint(&namespace, &name)?;
-        let done = self.write(Batch::delete([reference]), false).await?;
+        let done = self.write(Batch::delete([reference]), false).instrument(span).await?;
         Ok(Response::new(convert::delete_response(&done)))
     }
 }

@@ -54,7 +54,7 @@ pub fn update(
 }
 
 fn finish(builder: Builder, revision: u64) -> Snapshot {
-    let (body, version) = encode(&wire::Revision { revision });
+    let (body, version) = encode(&wire::Revision { revision, traceparent: String::new() });
     builder.insert(REVISION, REVISION_NAME, Resource::new(version, body)).build()
 }
 

@@ -8,6 +8,7 @@
 mod publish;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,10 +16,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use mesh_api::convert::milliseconds;
 use mesh_api::model::{Endpoint, Kind, Object, ObjectRef};
 use mesh_api::violation::Warning;
+use mesh_telemetry::trace_span;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 pub use publish::Publisher;
 
+use self::traced::Traced;
 use crate::lease::{LeaseBook, Leases};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::store::{self, Store, StoreError};
@@ -62,6 +66,8 @@ enum Request {
 
 struct Job {
     request: Request,
+    /// Of whoever asks.
+    span: Span,
     reply: oneshot::Sender<Result<Done, WriteError>>,
 }
 
@@ -84,7 +90,7 @@ impl WriterHandle {
 
     async fn send(&self, request: Request) -> Result<Done, WriteError> {
         let (reply, done) = oneshot::channel();
-        let sent = self.jobs.send(Job { request, reply }).await;
+        let sent = self.jobs.send(Job { request, span: Span::current(), reply }).await;
         if sent.is_err() {
             return Err(WriteError::Stopped);
         }
@@ -143,13 +149,16 @@ impl Writer {
         }
         let mut pending = Arc::clone(&self.world);
         let mut batches = Vec::new();
+        let mut traced = Traced::default();
         let mut replies = Vec::with_capacity(group.len());
         for job in group {
-            let planned = self.plan(&pending, job.request);
+            let span = trace_span!(parent: &job.span, "validate");
+            let planned = span.in_scope(|| self.plan(&pending, job.request));
             let result = planned.map(|plan| {
                 if plan.changes_something() {
                     batches.push(to_store(&plan));
                     pending = Arc::new(plan.world);
+                    traced.note(pending.revision(), job.span);
                 }
                 Done {
                     revision: pending.revision(),
@@ -160,7 +169,7 @@ impl Writer {
             replies.push((job.reply, result));
         }
         if !batches.is_empty()
-            && let Err(error) = self.commit(pending, &batches)
+            && let Err(error) = self.commit(pending, &batches, &traced)
         {
             for (_, result) in &mut replies {
                 if result.is_ok() {
@@ -205,9 +214,15 @@ impl Writer {
         &mut self,
         world: Arc<World>,
         batches: &[store::Batch],
+        traced: &Traced,
     ) -> Result<(), Arc<StoreError>> {
         let started = Instant::now();
-        if let Err(error) = self.store.commit(batches) {
+        let spans = traced.each(
+            |span, revision| trace_span!(parent: span, "store.commit", mesh.revision = revision),
+        );
+        let stored = self.store.commit(batches);
+        drop(spans);
+        if let Err(error) = stored {
             tracing::error!(%error, "nothing can be stored any more: restart the control plane");
             let error = Arc::new(error);
             self.failed = Some(Arc::clone(&error));
@@ -219,7 +234,7 @@ impl Writer {
         let seconds = committed.duration_since(started).as_secs_f64();
         self.metrics.commit_seconds.observe(seconds);
         self.world = world;
-        self.publisher.publish(&self.world, batches, committed);
+        self.publisher.publish(&self.world, batches, traced, committed);
         self.metrics.observe_world(&self.world);
         Ok(())
     }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use mesh_telemetry::trace_span;
 use mesh_xds::snapshot::Snapshot;
 use tokio::sync::watch;
 
+use super::traced::Traced;
 use crate::health::book::HealthBook;
 use crate::readiness::{Readiness, State};
 use crate::snapshot;
@@ -59,9 +61,20 @@ impl Publisher {
         self.readiness.set(State::StoreFailed);
     }
 
-    pub(super) fn publish(&self, world: &Arc<World>, batches: &[Batch], at: Instant) {
+    pub(super) fn publish(
+        &self,
+        world: &Arc<World>,
+        batches: &[Batch],
+        traced: &Traced,
+        at: Instant,
+    ) {
+        let spans = traced.each(|span, _| trace_span!(parent: span, "snapshot"));
         for batch in batches {
             self.nodes.committed(batch.revision, at);
+        }
+        // Before anybody can be sent one of these revisions.
+        for (revision, context) in traced.contexts() {
+            self.nodes.traces().note(revision, context);
         }
         let writes = batches.iter().flat_map(|batch| &batch.writes);
         let changed = writes.map(|write| &write.reference);
@@ -70,6 +83,8 @@ impl Publisher {
         self.world.send_replace(Arc::clone(world));
         // Before anybody can report about what is new.
         self.health.configured(world, changed, at);
+        // Before a push, which belongs to the time after.
+        drop(spans);
         self.snapshot.send_replace(Arc::new(next));
     }
 }

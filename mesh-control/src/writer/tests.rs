@@ -70,7 +70,7 @@ type Answer = oneshot::Receiver<Result<Done, WriteError>>;
 
 fn job(request: Request) -> (Job, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Job { request, reply }, answer)
+    (Job { request, span: Span::none(), reply }, answer)
 }
 
 fn put(text: &str) -> (Job, Answer) {

@@ -2,10 +2,12 @@
 //! the nodes behind the streams.
 
 mod nodes;
+mod push;
 mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use nodes::Nodes;
 pub use table::{NodeState, NodeTable, Settled};
+pub use traces::Traces;
 
 use crate::health::book::HealthBook;
 use crate::metrics::Metrics;

@@ -9,12 +9,14 @@ use mesh_xds::server::Progress;
 use tokio::sync::watch;
 
 use super::table::{NodeTable, Settled};
+use super::traces::Traces;
 use crate::metrics::Metrics;
 
 /// All nodes.
 #[derive(Debug)]
 pub struct Nodes {
     table: Mutex<NodeTable>,
+    traces: Traces,
     changed: watch::Sender<()>,
     streams: AtomicU64,
     metrics: Arc<Metrics>,
@@ -26,6 +28,7 @@ impl Nodes {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             table: Mutex::default(),
+            traces: Traces::default(),
             changed: watch::Sender::new(()),
             streams: AtomicU64::new(0),
             metrics,
@@ -35,6 +38,11 @@ impl Nodes {
     /// The table. Never held across an `await`.
     pub fn lock(&self) -> MutexGuard<'_, NodeTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The traces of what is sent to them.
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Notes when a revision was stored.

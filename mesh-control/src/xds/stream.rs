@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::nodes::Connection;
-use super::{AGENT_STREAM, Ads};
+use super::push::PushSpans;
+use super::{AGENT_STREAM, Ads, Nodes};
 use crate::health::book::HealthBook;
 use crate::metrics::{Metrics, TypeLabel};
 
@@ -30,6 +31,8 @@ pub(super) struct DeltaShell {
     health: Arc<HealthBook>,
     responses: VecDeque<DeltaDiscoveryResponse>,
     connection: Connection,
+    nodes: Arc<Nodes>,
+    pushes: PushSpans,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     ended: bool,
@@ -57,6 +60,8 @@ impl DeltaShell {
             health: Arc::clone(&ads.health),
             responses: VecDeque::new(),
             connection: Connection::new(Arc::clone(&ads.nodes), peer),
+            nodes: Arc::clone(&ads.nodes),
+            pushes: PushSpans::default(),
             metrics: Arc::clone(&ads.metrics),
             shutdown: ads.shutdown.clone(),
             ended: false,
@@ -91,7 +96,8 @@ impl DeltaShell {
                 }
                 Event::Snapshot => {
                     let latest = Arc::clone(&self.snapshots.borrow_and_update());
-                    self.responses.extend(self.machine.on_snapshot(&latest));
+                    let responses = self.machine.on_snapshot(&latest);
+                    self.push(responses);
                 }
                 Event::Health => {
                     let latest = self.statuses.borrow_and_update().clone();
@@ -134,6 +140,11 @@ impl DeltaShell {
         }
     }
 
+    fn push(&mut self, mut responses: Vec<DeltaDiscoveryResponse>) {
+        self.pushes.sending(&mut responses, self.machine.progress(), &self.nodes);
+        self.responses.extend(responses);
+    }
+
     fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
         if let Some(error) = &request.error_detail {
             let label = TypeLabel::of(&request.type_url);
@@ -141,6 +152,7 @@ impl DeltaShell {
             let peer = self.connection.name();
             tracing::warn!(%peer, r#type = request.type_url, reason = error.message, "rejected");
         }
+        self.pushes.answered(&request);
         if request.type_url == HEALTH {
             self.health.recall(&request.initial_resource_versions, Instant::now());
         }
@@ -148,7 +160,7 @@ impl DeltaShell {
         let statuses = self.statuses.borrow().clone();
         match self.machine.on_request(request, &latest, statuses.as_ref()) {
             Ok(responses) => {
-                self.responses.extend(responses);
+                self.push(responses);
                 Ok(())
             }
             Err(error) => {

@@ -35,7 +35,7 @@ fn response(type_url: &str, nonce: &str, resources: &[(&str, Vec<u8>)]) -> Delta
 }
 
 fn revision() -> DeltaDiscoveryResponse {
-    let body = wire::Revision { revision: 7 }.encode_to_vec();
+    let body = wire::Revision { revision: 7, traceparent: String::new() }.encode_to_vec();
     response(resource::REVISION, "r", &[(resource::REVISION_NAME, body)])
 }
 

@@ -17,6 +17,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::api::Api;
 use crate::api::health::HealthApi;
+use crate::api::telemetry::TelemetryApi;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
 use crate::health::book::HealthBook;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::readiness::{Readiness, State};
 use crate::store::Store;
 use crate::store::redb::{Limits, RedbStore};
+use crate::telemetry::book::TrafficBook;
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
 use crate::xds::{Ads, Nodes};
@@ -80,6 +82,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
+    let traffic = Arc::new(TrafficBook::new(metrics.telemetry.clone()));
+    tasks.spawn(count(Arc::clone(&traffic), shutdown.clone()));
     let publisher = Publisher::new(
         Arc::clone(&world),
         Arc::clone(&nodes),
@@ -112,6 +116,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
 
     let (book, stop) = (Arc::clone(&health), shutdown.clone());
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
+    let telemetry = TelemetryApi::new(traffic, metrics.telemetry.clone(), shutdown.clone());
     let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
@@ -121,6 +126,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .add_service(workloads.for_people())
         .add_service(health.for_agents())
         .add_service(health.for_people())
+        .add_service(telemetry.for_agents())
+        .add_service(telemetry.for_people())
         .add_service(ads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
@@ -209,6 +216,12 @@ async fn serve(
 /// Has the agents told what changes about the health of endpoints.
 async fn follow(health: Arc<HealthBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
     health.run(shutdown).await;
+    Ok(())
+}
+
+/// Has time go on for what agents have counted.
+async fn count(traffic: Arc<TrafficBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    traffic.run(shutdown).await;
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 //! Data flows `api` (gRPC) → `writer` (one thread: `validate` → `store`, many requests to one
 //! fsync) → `world` (everything stored, in memory) → `snapshot` (what agents get) → `xds` (one
 //! state machine per stream). `lease` removes endpoints whose heartbeats stopped. `health` gathers
-//! what checks of endpoints have found and serves it beside the snapshot.
+//! what checks of endpoints have found and serves it beside the snapshot. `telemetry` gathers what
+//! agents have counted.
 //!
-//! `world`, `validate`, `lease`, `snapshot` and `health::aggregate` are pure: no I/O, no clock, not
-//! async. Wire types are named in `api`, `store::redb::codec`, `snapshot`, `health` and `xds` only.
-//! `app` is the only module that starts tasks and threads.
+//! `world`, `validate`, `lease`, `snapshot`, `health::aggregate` and `telemetry`, but for its `book`,
+//! are pure: no I/O, no clock, not async. Wire types are named in `api`, `store::redb::codec`,
+//! `snapshot`, `health` and `xds` only. `app` is the only module that starts tasks and threads.
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod readiness;
 pub mod snapshot;
 pub mod store;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod validate;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::health::metrics::HealthMetrics;
+use crate::telemetry::metrics::TelemetryMetrics;
 use crate::world::World;
 
 /// Label of metrics by kind of object.
@@ -77,6 +78,8 @@ pub struct Metrics {
     pub convergence_seconds: Histogram,
     /// About the health of endpoints.
     pub health: HealthMetrics,
+    /// About traffic.
+    pub telemetry: TelemetryMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -111,6 +114,7 @@ impl Metrics {
             // 0.1 ms to 26 s.
             convergence_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
             health: HealthMetrics::default(),
+            telemetry: TelemetryMetrics::default(),
         };
         // A counter that is not there yet cannot be told from one that is misspelt.
         for result in ["stored", "unchanged", "refused", "failed"] {
@@ -153,6 +157,7 @@ impl Metrics {
         to.register_with_unit("mesh_xds_convergence", help, Unit::Seconds, it);
         self.health.register(to);
         mesh_telemetry::counts().register(to);
+        self.telemetry.register(to);
         self
     }
 

@@ -6,6 +6,7 @@ mod errors;
 pub mod health;
 mod past;
 mod status;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trace;

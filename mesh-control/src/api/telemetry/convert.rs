@@ -1,0 +1,156 @@
+//! Questions and answers: wire ↔ model.
+
+use std::time::{Duration, Instant};
+
+use mesh_api::convert::milliseconds;
+use mesh_api::wire;
+use tonic::Status;
+
+use crate::telemetry::book::{Row, TrafficBook};
+use crate::telemetry::counts::{CAUSES, Counts};
+use crate::telemetry::edge::{By, Reporter, Select, Subject};
+
+/// Most rows of one answer: some 3 MB, where clients take 4 MB.
+const MAX_ROWS: usize = 10_000;
+/// Windows: the default, and the shortest and longest.
+const WINDOW_MS: u64 = 10_000;
+const WINDOWS_MS: (u64, u64) = (1_000, 3_600_000);
+/// Time between the answers of a watch: the default, and the shortest and longest.
+const EVERY_MS: u64 = 1_000;
+const EVERYS_MS: (u64, u64) = (250, 60_000);
+
+/// A question about totals and rates.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) select: Select,
+    pub(super) window: Duration,
+    pub(super) every: Duration,
+}
+
+impl Question {
+    pub(super) fn new(request: wire::StatRequest) -> Result<Self, Status> {
+        let window = bounded("window_ms", request.window_ms, WINDOW_MS, WINDOWS_MS)?;
+        let every = bounded("every_ms", request.every_ms, EVERY_MS, EVERYS_MS)?;
+        Ok(Self { select: select(request)?, window, every })
+    }
+
+    pub(super) fn ask(
+        &self,
+        book: &TrafficBook,
+        now: Instant,
+    ) -> Result<wire::StatResponse, Status> {
+        let stat = book.stat(&self.select, self.window, now);
+        if stat.rows.len() > MAX_ROWS {
+            return Err(Status::failed_precondition(format!(
+                "{} rows are too many for one answer: name a namespace, a service, a workload or a \
+                 node, or group by service",
+                stat.rows.len()
+            )));
+        }
+        Ok(wire::StatResponse {
+            rows: stat.rows.into_iter().map(stat_row).collect(),
+            stale_nodes: stat.stale_nodes,
+            series_omitted: stat.omitted,
+        })
+    }
+}
+
+fn select(request: wire::StatRequest) -> Result<Select, Status> {
+    let by = match wire::GroupBy::try_from(request.by) {
+        Ok(wire::GroupBy::Unspecified | wire::GroupBy::Service) => By::Service,
+        Ok(wire::GroupBy::Edge) => By::Edge,
+        Ok(wire::GroupBy::Version) => By::Version,
+        Ok(wire::GroupBy::Workload) => By::Workload,
+        Ok(wire::GroupBy::Node) => By::Node,
+        Err(error) => {
+            return Err(Status::invalid_argument(format!(
+                "by: {error}: group by service, edge, version, workload or node"
+            )));
+        }
+    };
+    let reporter = match wire::Reporter::try_from(request.reporter) {
+        Ok(wire::Reporter::Unspecified | wire::Reporter::Source) => Reporter::Source,
+        Ok(wire::Reporter::Destination) => Reporter::Destination,
+        Err(error) => {
+            return Err(Status::invalid_argument(format!(
+                "reporter: {error}: ask for source or destination"
+            )));
+        }
+    };
+    let wire::StatRequest { namespace, service, source_workload, node, .. } = request;
+    Ok(Select { by, namespace, service, source_workload, node, reporter })
+}
+
+/// A time within bounds; 0 is the default.
+pub(super) fn bounded(
+    field: &str,
+    value: u64,
+    default: u64,
+    (least, most): (u64, u64),
+) -> Result<Duration, Status> {
+    let value = if value == 0 { default } else { value };
+    if (least..=most).contains(&value) {
+        return Ok(Duration::from_millis(value));
+    }
+    Err(Status::invalid_argument(format!(
+        "{field} {value}: it can be {least} to {most}, or 0 for {default}"
+    )))
+}
+
+fn stat_row(row: Row) -> wire::StatRow {
+    let Row { subject, total, window } = row;
+    wire::StatRow {
+        edge: Some(edge(subject)),
+        total: Some(traffic(&total)),
+        window: window.map(|(counts, _)| traffic(&counts)),
+        window_ms: window.map_or(0, |(_, length)| milliseconds(length)),
+        open: total.open(),
+    }
+}
+
+pub(super) fn edge(subject: Subject<String>) -> wire::Edge {
+    let Subject { namespace, service, version, workload, source_workload, source_node } = subject;
+    wire::Edge {
+        namespace,
+        service,
+        version,
+        workload,
+        source_workload,
+        source_node,
+        ..wire::Edge::default()
+    }
+}
+
+pub(super) fn traffic(counts: &Counts) -> wire::Traffic {
+    let Counts {
+        attempts,
+        opened,
+        closed,
+        failed,
+        bytes_sent,
+        bytes_received,
+        retransmits,
+        rtt_us,
+        duration_us,
+        refused,
+        passed,
+        failures,
+    } = *counts;
+    let failures = CAUSES.iter().zip(failures).filter(|(_, count)| *count > 0);
+    let failures =
+        failures.map(|(name, count)| wire::Cause { name: (*name).to_owned(), count }).collect();
+    wire::Traffic {
+        attempts,
+        opened,
+        closed,
+        failed,
+        bytes_sent,
+        bytes_received,
+        retransmits,
+        rtt_us,
+        duration_us,
+        refused,
+        passed,
+        failures,
+    }
+}

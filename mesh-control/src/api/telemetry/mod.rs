@@ -1,0 +1,154 @@
+//! `mesh.v1.TelemetryReports` and `mesh.v1.Telemetry`: takes what agents have counted and hands
+//! out what is made of it.
+
+mod convert;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::Stream;
+use mesh_api::wire;
+use mesh_api::wire::telemetry_reports_server::{TelemetryReports, TelemetryReportsServer};
+use mesh_api::wire::telemetry_server::{Telemetry, TelemetryServer};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::telemetry::book::TrafficBook;
+use crate::telemetry::metrics::TelemetryMetrics;
+use convert::Question;
+
+/// Largest report, in bytes: of [`report::MAX_EDGES`] edges with long names.
+const MAX_REPORT: usize = 64 << 20;
+
+/// Both services.
+#[derive(Clone, Debug)]
+pub struct TelemetryApi {
+    book: Arc<TrafficBook>,
+    metrics: TelemetryMetrics,
+    shutdown: CancellationToken,
+}
+
+impl TelemetryApi {
+    /// Serves a book.
+    #[must_use]
+    pub const fn new(
+        book: Arc<TrafficBook>,
+        metrics: TelemetryMetrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { book, metrics, shutdown }
+    }
+
+    /// What agents call.
+    #[must_use]
+    pub fn for_agents(&self) -> TelemetryReportsServer<Self> {
+        TelemetryReportsServer::new(self.clone()).max_decoding_message_size(MAX_REPORT)
+    }
+
+    /// What meshctl calls.
+    #[must_use]
+    pub fn for_people(&self) -> TelemetryServer<Self> {
+        TelemetryServer::new(self.clone())
+    }
+}
+
+#[tonic::async_trait]
+impl TelemetryReports for TelemetryApi {
+    async fn report(
+        &self,
+        request: Request<wire::ReportTrafficRequest>,
+    ) -> Result<Response<wire::ReportTrafficResponse>, Status> {
+        let request = request.into_inner();
+        let node = request.node.clone();
+        let taken = report::decode(request).and_then(|report| {
+            let heard = self.book.heard(report, Instant::now());
+            heard.map_err(|error| Status::resource_exhausted(error.to_string()))
+        });
+        match taken {
+            Ok(send_all) => {
+                Ok(Response::new(wire::ReportTrafficResponse { send_all, interval_ms: 0 }))
+            }
+            Err(status) => {
+                self.metrics.refused();
+                tracing::warn!(node, reason = status.message(), "report on traffic refused");
+                Err(status)
+            }
+        }
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<wire::StatResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Telemetry for TelemetryApi {
+    async fn stat(
+        &self,
+        request: Request<wire::StatRequest>,
+    ) -> Result<Response<wire::StatResponse>, Status> {
+        let question = Question::new(request.into_inner())?;
+        Ok(Response::new(question.ask(&self.book, Instant::now())?))
+    }
+
+    type WatchStream = Answers;
+
+    async fn watch(
+        &self,
+        request: Request<wire::StatRequest>,
+    ) -> Result<Response<Answers>, Status> {
+        let question = Question::new(request.into_inner())?;
+        let watch = Watch::new(Arc::clone(&self.book), question, self.shutdown.clone());
+        Ok(Response::new(Box::pin(watch.into_stream())))
+    }
+
+    async fn series(
+        &self,
+        _: Request<wire::SeriesRequest>,
+    ) -> Result<Response<wire::SeriesResponse>, Status> {
+        Err(Status::unimplemented("this control plane keeps no series: ask for Stat"))
+    }
+}
+
+/// An answer now and then. It is made when the client takes it: for a slow one there are fewer, and
+/// none waits.
+struct Watch {
+    book: Arc<TrafficBook>,
+    question: Question,
+    shutdown: CancellationToken,
+    ticks: tokio::time::Interval,
+    failed: bool,
+}
+
+impl Watch {
+    fn new(book: Arc<TrafficBook>, question: Question, shutdown: CancellationToken) -> Self {
+        let mut ticks = tokio::time::interval(question.every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        Self { book, question, shutdown, ticks, failed: false }
+    }
+
+    async fn next(&mut self) -> Option<Result<wire::StatResponse, Status>> {
+        if self.failed {
+            return None;
+        }
+        tokio::select! {
+            _ = self.ticks.tick() => {}
+            () = self.shutdown.cancelled() => {
+                self.failed = true;
+                return Some(Err(super::errors::shutting_down()));
+            }
+        }
+        let answer = self.question.ask(&self.book, Instant::now());
+        self.failed = answer.is_err();
+        Some(answer)
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<wire::StatResponse, Status>> + Send {
+        futures::stream::unfold(self, |mut watch| async move {
+            let answer = watch.next().await?;
+            Some((answer, watch))
+        })
+    }
+}

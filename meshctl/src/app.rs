@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::client::Context;
 use crate::commands::{
     apply, completion, delete, deregister, describe, diff, get, health, history, register,
-    rollback, status, version, workloads,
+    rollback, stat, status, version, workloads,
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
@@ -91,6 +91,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(context, args).await,
         Command::Status => status::run(context).await,
         Command::Health(args) => health::run(context, args).await,
+        Command::Stat(args) => stat::run(context, args).await,
         Command::Workloads(args) => workloads::run(context, args).await,
         Command::Register(args) => register::run(context, args).await,
         Command::Deregister(args) => deregister::run(context, args).await,

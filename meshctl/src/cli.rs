@@ -7,7 +7,7 @@ use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
     apply, completion, delete, deregister, describe, diff, get, health, history, register,
-    rollback, workloads,
+    rollback, stat, workloads,
 };
 use crate::output::Format;
 
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Status,
     /// Show which endpoints are healthy, and which breakers and ejections keep connections away.
     Health(health::Args),
+    /// Show the traffic of services, or of whatever else it is counted by.
+    Stat(stat::Args),
     /// Show who runs on each node, and whether they are in the mesh.
     Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.

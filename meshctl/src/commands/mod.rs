@@ -11,6 +11,7 @@ pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod register;
 pub(crate) mod rollback;
+pub(crate) mod stat;
 pub(crate) mod status;
 mod stay;
 pub(crate) mod version;

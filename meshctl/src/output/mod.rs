@@ -6,6 +6,7 @@ pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod units;
 
 use std::io::{self, Write as _};
 

@@ -18,3 +18,5 @@ mod offline;
 mod registry;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod stat;

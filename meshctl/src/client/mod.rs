@@ -1,5 +1,7 @@
 //! The connection to the control plane, and what its statuses mean to the command line.
 
+mod telemetry;
+
 use std::time::{Duration, Instant};
 
 use mesh_api::convert::milliseconds;
@@ -7,6 +9,7 @@ use mesh_api::violation::Violation;
 use mesh_api::wire;
 use mesh_api::wire::control_client::ControlClient;
 use mesh_api::wire::health_client::HealthClient;
+use mesh_api::wire::telemetry_client::TelemetryClient;
 use mesh_api::wire::workloads_client::WorkloadsClient;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
@@ -90,6 +93,7 @@ impl Context {
         Ok(Client {
             workloads: WorkloadsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             health: HealthClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            telemetry: TelemetryClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
             limit,
@@ -103,6 +107,7 @@ pub(crate) struct Client {
     control: ControlClient<Channel>,
     workloads: WorkloadsClient<Channel>,
     health: HealthClient<Channel>,
+    telemetry: TelemetryClient<Channel>,
     server: String,
     limit: Limit,
 }

@@ -1,0 +1,75 @@
+//! Traffic as columns.
+
+use crate::output::style::{Style, Tone};
+use crate::output::table::Table;
+use crate::output::units::{bytes, float};
+use crate::traffic::{Column, Found, Row, Scope, headings};
+
+/// Totals of the wide form.
+const TOTALS: [&str; 9] =
+    ["ATTEMPTS", "OPENED", "CLOSED", "FAILED", "REFUSED", "PASSED", "SENT", "RECEIVED", "WINDOW"];
+
+/// Rows with their numbers; nothing where there are none.
+pub(super) fn table(found: &Found, scope: &Scope, wide: bool, style: Style) -> String {
+    if found.rows.is_empty() {
+        return String::new();
+    }
+    let namespace = scope.namespace.is_empty();
+    let columns = Column::ALL.iter().skip(1);
+    let mut heading = headings(found.by, namespace);
+    heading.extend(columns.clone().map(|column| column.heading()));
+    if wide {
+        heading.extend(TOTALS);
+    }
+    let mut table = Table::new(&heading);
+    for row in &found.rows {
+        let subject = row.subject.cells(found.by, namespace).into_iter();
+        let mut cells: Vec<_> = subject.map(|text| (text.to_owned(), None)).collect();
+        cells.extend(columns.clone().map(|column| (column.cell(row), tone(*column, row))));
+        if wide {
+            cells.extend(totals(row).map(|text| (text, None)));
+        }
+        table.toned(cells);
+    }
+    table.render(style)
+}
+
+fn totals(row: &Row) -> [String; 9] {
+    let total = &row.total;
+    [
+        total.attempts.to_string(),
+        total.opened.to_string(),
+        total.closed.to_string(),
+        total.failed.to_string(),
+        total.refused.to_string(),
+        total.passed.to_string(),
+        bytes(float(total.bytes_sent)),
+        bytes(float(total.bytes_received)),
+        crate::output::time::age(row.window_ms),
+    ]
+}
+
+/// What is not as it should be.
+const fn tone(column: Column, row: &Row) -> Option<Tone> {
+    let bad = match column {
+        Column::Failed => row.window.failed > 0,
+        Column::Refused => row.window.refused > 0,
+        Column::Name
+        | Column::Open
+        | Column::Conn
+        | Column::In
+        | Column::Out
+        | Column::Rtt
+        | Column::Retrans => false,
+    };
+    if bad { Some(Tone::Bad) } else { None }
+}
+
+/// As in `service/reviews`, one for each row.
+pub(super) fn names(found: &Found) -> Vec<String> {
+    let line = |row: &Row| {
+        let cells = row.subject.cells(found.by, false);
+        format!("{}/{}", found.by.as_str(), cells.join("/"))
+    };
+    found.rows.iter().map(line).collect()
+}

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub connected: Gauge,
     /// Responses sent.
     pub pushes: Family<TypeLabel, Counter>,
+    /// Responses acknowledged by clients.
+    pub acks: Family<TypeLabel, Counter>,
     /// Responses rejected by clients.
     pub nacks: Family<TypeLabel, Counter>,
     /// Streams ended because the client broke the protocol.
@@ -109,6 +111,7 @@ impl Metrics {
             commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             connected: Gauge::default(),
             pushes: Family::default(),
+            acks: Family::default(),
             nacks: Family::default(),
             protocol_errors: Counter::default(),
             // 0.1 ms to 26 s.
@@ -122,6 +125,7 @@ impl Metrics {
         }
         for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES).chain([&""]) {
             new.pushes.get_or_create_owned(&TypeLabel::of(type_url));
+            new.acks.get_or_create_owned(&TypeLabel::of(type_url));
             new.nacks.get_or_create_owned(&TypeLabel::of(type_url));
         }
         new.register()
@@ -130,23 +134,25 @@ impl Metrics {
     fn register(mut self) -> Self {
         let to = &mut self.registry;
         let it = self.revision.clone();
-        to.register("mesh_cp_revision", "Current revision of the store", it);
+        to.register("mesh_control_revision", "Current revision of the store", it);
         let it = self.objects.clone();
-        to.register("mesh_cp_objects", "Stored objects", it);
+        to.register("mesh_control_objects", "Stored objects", it);
         let it = self.leases.clone();
-        to.register("mesh_cp_leases", "Endpoints that live by heartbeats", it);
+        to.register("mesh_control_leases", "Endpoints that live by heartbeats", it);
         let it = self.leases_expired.clone();
         let help = "Endpoints removed because heartbeats stopped";
-        to.register("mesh_cp_leases_expired", help, it);
+        to.register("mesh_control_leases_expired", help, it);
         let it = self.writes.clone();
-        to.register("mesh_cp_writes", "Write requests by result", it);
+        to.register("mesh_control_writes", "Write requests by result", it);
         let it = self.commit_seconds.clone();
         let help = "Duration of one commit to the disk";
-        to.register_with_unit("mesh_cp_store_commit", help, Unit::Seconds, it);
+        to.register_with_unit("mesh_control_store_commit", help, Unit::Seconds, it);
         let it = self.connected.clone();
         to.register("mesh_xds_connected", "Nodes with an open stream", it);
         let it = self.pushes.clone();
         to.register("mesh_xds_pushes", "Responses sent", it);
+        let it = self.acks.clone();
+        to.register("mesh_xds_acks", "Responses acknowledged by nodes", it);
         let it = self.nacks.clone();
         to.register("mesh_xds_nacks", "Responses rejected by nodes", it);
         let it = self.protocol_errors.clone();

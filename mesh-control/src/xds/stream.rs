@@ -151,6 +151,8 @@ impl DeltaShell {
             self.metrics.nacks.get_or_create_owned(&label).inc();
             let peer = self.connection.name();
             tracing::warn!(%peer, r#type = request.type_url, reason = error.message, "rejected");
+        } else if !request.response_nonce.is_empty() {
+            self.metrics.acks.get_or_create_owned(&TypeLabel::of(&request.type_url)).inc();
         }
         self.pushes.answered(&request);
         if request.type_url == HEALTH {

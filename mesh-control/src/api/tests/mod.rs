@@ -175,12 +175,12 @@ async fn health_and_metrics() {
     assert!(get("/healthz").await.starts_with("HTTP/1.1 200"));
     let metrics = get("/metrics").await;
     for line in [
-        "mesh_cp_revision 1\n",
-        "mesh_cp_objects{kind=\"Endpoint\"} 2\n",
-        "mesh_cp_writes_total{result=\"stored\"} 1\n",
-        "mesh_cp_writes_total{result=\"refused\"} 0\n",
-        "mesh_cp_store_commit_seconds_count 1\n",
-        "mesh_cp_leases 0\n",
+        "mesh_control_revision 1\n",
+        "mesh_control_objects{kind=\"Endpoint\"} 2\n",
+        "mesh_control_writes_total{result=\"stored\"} 1\n",
+        "mesh_control_writes_total{result=\"refused\"} 0\n",
+        "mesh_control_store_commit_seconds_count 1\n",
+        "mesh_control_leases 0\n",
         "mesh_xds_connected 0\n",
         "mesh_xds_pushes_total{type=\"mesh.v1.Endpoint\"} 0\n",
         "mesh_xds_nacks_total{type=\"mesh.v1.Revision\"} 0\n",

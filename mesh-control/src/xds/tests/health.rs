@@ -72,6 +72,7 @@ async fn metric(control: &Running, name: &str) -> u64 {
 
 const PUSHED: &str = "mesh_xds_pushes_total{type=\"mesh.v1.EndpointHealth\"}";
 const REVISIONS: &str = "mesh_xds_pushes_total{type=\"mesh.v1.Revision\"}";
+const ACKS: &str = "mesh_xds_acks_total{type=\"mesh.v1.Revision\"}";
 const ENDPOINTS: &str = "mesh_xds_pushes_total{type=\"mesh.v1.Endpoint\"}";
 
 #[tokio::test]
@@ -111,6 +112,7 @@ async fn one_flap_is_one_response_with_one_resource_and_no_revision() {
     assert!(agent.is_left_alone(quiet).await && old.is_left_alone(quiet).await);
     assert_eq!(metric(&control, PUSHED).await, 4);
     assert_eq!((metric(&control, REVISIONS).await, metric(&control, ENDPOINTS).await), (2, 2));
+    assert_eq!(metric(&control, ACKS).await, 2);
     let status = control.api.status(wire::StatusRequest {}).await.unwrap().into_inner();
     assert_eq!(status.revision, 1);
     assert!(status.nodes.iter().all(|node| node.live_revision == 1), "{status:?}");

@@ -103,13 +103,9 @@ impl Member {
         let name = format!("b{n}");
         let netns = NetNs::create(&name)?;
         let subnet = |host| Ipv4Addr::new(10, 78, n, host);
-        clients.ip(&[
-            &format!("link add up{n} type veth peer name eth0 netns {}", netns.name()),
-            &format!("addr add {}/24 dev up{n}", subnet(1)),
-            &format!("link set up{n} up"),
-        ])?;
         let ip = subnet(2);
-        netns.ip(&[&format!("addr add {ip}/24 dev eth0"), "link set eth0 up"])?;
+        let (own, its) = (format!("{}/24", subnet(1)), format!("{ip}/24"));
+        clients.pair((&format!("up{n}"), &own), &netns, ("eth0", &its))?;
         let mut member = Self { name, ip, server: None, mode, netns };
         member.restart()?;
         Ok(member)

@@ -1,6 +1,7 @@
 //! Network namespaces with a name, so that a person can look into them while a test hangs.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,12 @@ use crate::cleanup::{self, Guard};
 use crate::scratch::{self, unique};
 
 const FOLDER: &str = "/run/netns";
+
+/// Where the other namespace of [`NetNs::connect`] is.
+pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
+
+/// An end of a pair of interfaces: name, and address with prefix length.
+pub type Interface<'a> = (&'a str, &'a str);
 
 /// A namespace with `lo` up; removed on drop.
 #[derive(Debug)]
@@ -82,6 +89,26 @@ impl NetNs {
         let ip = bins::in_path("ip").context("needs `ip`: apt-get install iproute2")?;
         self.feed(&ip, &["-batch", "-"], &script)?;
         Ok(())
+    }
+
+    /// Leads to another namespace by a pair of interfaces: `up0` here, `down0` with [`FAR`] there.
+    pub fn connect(&self, far: &Self) -> anyhow::Result<()> {
+        self.pair(("up0", "10.78.0.1/24"), far, ("down0", &format!("{FAR}/24")))
+    }
+
+    /// The same with other interfaces.
+    pub fn pair(
+        &self,
+        (near, own): Interface<'_>,
+        far: &Self,
+        (peer, its): Interface<'_>,
+    ) -> anyhow::Result<()> {
+        self.ip(&[
+            format!("link add {near} type veth peer name {peer} netns {}", far.name),
+            format!("addr add {own} dev {near}"),
+            format!("link set {near} up"),
+        ])?;
+        far.ip(&[format!("addr add {its} dev {peer}"), format!("link set {peer} up")])
     }
 
     /// Runs a program inside the namespace that reads a script, to its end; what it has printed.

@@ -12,7 +12,7 @@ use mesh_tests::accel::End;
 use mesh_tests::bins;
 use mesh_tests::manifest::Manifest;
 use mesh_tests::maps::pairs;
-use mesh_tests::netns::NetNs;
+use mesh_tests::netns::{FAR, NetNs};
 use mesh_tests::process::{Place, Process};
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use serde_json::Value;
@@ -172,15 +172,10 @@ fn who_waits_for_events_comes_to_be_accelerated() -> anyhow::Result<()> {
 fn a_server_in_another_namespace_and_cgroup_is_found() -> anyhow::Result<()> {
     let apart = NetNs::create(NAME)?;
     let bed = Testbed::start_with(NAME, &[&SMALL[..], &FAST].concat())?;
-    bed.netns.ip(&[
-        &format!("link add up0 type veth peer name down0 netns {}", apart.name()),
-        "addr add 10.78.0.1/24 dev up0",
-        "link set up0 up",
-    ])?;
-    apart.ip(&["addr add 10.78.0.2/24 dev down0", "link set down0 up"])?;
+    bed.netns.connect(&apart)?;
     let servers = bed.node.cgroup().child("servers")?;
     let place = Place::in_netns(&apart).and_cgroup(&servers);
-    let mut world = World::between(bed, &place, Ipv4Addr::new(10, 78, 0, 2))?;
+    let mut world = World::between(bed, &place, FAR)?;
     world.wait_granted()?;
     world.client = world.another()?;
     world.talk(10)?;

@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use mesh_common::accel::Path;
 use mesh_tests::accel::{Bed, End, Pairs, Route};
 use mesh_tests::firewall;
-use mesh_tests::netns::NetNs;
+use mesh_tests::netns::{FAR, NetNs};
 use mesh_tests::wait::eventually;
 
 const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 1), 80);
-const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 78, 0, 2), 7000);
+const BACKEND: SocketAddrV4 = SocketAddrV4::new(FAR, 7000);
 
 /// Two namespaces, an end in each. Fields drop in order.
 struct World {
@@ -27,12 +27,7 @@ struct World {
 fn world() -> anyhow::Result<World> {
     let mut bed = Bed::start("race")?;
     let (near, far) = (NetNs::create("race-client")?, NetNs::create("race-server")?);
-    near.ip(&[
-        &format!("link add up0 type veth peer name down0 netns {}", far.name()),
-        "addr add 10.78.0.1/24 dev up0",
-        "link set up0 up",
-    ])?;
-    far.ip(&["addr add 10.78.0.2/24 dev down0", "link set down0 up"])?;
+    near.connect(&far)?;
     bed.route(&Route { number: 1, vip: VIP, backend: BACKEND, accelerated: true })?;
     let client = End::start(&bed.place(&near))?;
     let mut server = End::start(&bed.place(&far))?;

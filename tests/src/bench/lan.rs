@@ -47,15 +47,8 @@ impl Lan {
         let n = self.clients;
         let client = NetNs::create(what)?;
         self.transport.apply(&client)?;
-        client.ip(&[
-            &format!("link add up0 type veth peer name down{n} netns {}", self.server.name()),
-            &format!("addr add 10.77.{n}.1/24 dev up0"),
-            "link set up0 up",
-        ])?;
-        self.server.ip(&[
-            &format!("addr add 10.77.{n}.2/24 dev down{n}"),
-            &format!("link set down{n} up"),
-        ])?;
+        let (own, its) = (format!("10.77.{n}.1/24"), format!("10.77.{n}.2/24"));
+        client.pair(("up0", &own), &self.server, (&format!("down{n}"), &its))?;
         client.ip(&[&format!("route add 10.80.0.0/12 via 10.77.{n}.2")])?;
         Ok(Arc::new(client))
     }

@@ -16,7 +16,7 @@ use super::report::{Measured, Said};
 use super::sockets::{self, Seen};
 use crate::manifest::Manifest;
 use crate::meshctl::{self, run_command};
-use crate::netns::NetNs;
+use crate::netns::{FAR, NetNs};
 use crate::process::{Place, Process};
 use crate::testbed::{self, SMALL, Testbed};
 use crate::wait::eventually;
@@ -69,12 +69,7 @@ impl World {
         let flags = [&SMALL[..], &["--access-log"]].concat();
         let bed = Testbed::start_with(NAME, &flags)?;
         let apart = NetNs::create("programs-apart")?;
-        bed.netns.ip(&[
-            &format!("link add up0 type veth peer name down0 netns {}", apart.name()),
-            "addr add 10.78.0.1/24 dev up0",
-            "link set up0 up",
-        ])?;
-        apart.ip(&["addr add 10.78.0.2/24 dev down0", "link set down0 up"])?;
+        bed.netns.connect(&apart)?;
         Ok(Self { bed, apart, services: 0 })
     }
 
@@ -82,7 +77,7 @@ impl World {
     pub(super) const fn address(server: Where, port: u16) -> SocketAddrV4 {
         let ip = match server {
             Where::Here => testbed::backend(0),
-            Where::Apart => Ipv4Addr::new(10, 78, 0, 2),
+            Where::Apart => FAR,
         };
         SocketAddrV4::new(ip, port)
     }

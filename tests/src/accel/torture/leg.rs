@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Report;
 use crate::accel::{Bed, Route, sent_segments};
 use crate::bins;
-use crate::netns::NetNs;
+use crate::netns::{FAR, NetNs};
 use crate::process::Process;
 use crate::require;
 use crate::testbed::mapped;
@@ -76,7 +76,6 @@ pub(super) const LEGS: [Leg; 9] = [
 /// Addresses of services, and of the server in the other network namespace.
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, 1);
-const APART: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 const APART6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 2);
 /// How long acceleration stays as it is where it is switched.
 const SWITCH: Duration = Duration::from_millis(10);
@@ -111,12 +110,7 @@ impl World {
     pub(super) fn start() -> anyhow::Result<Self> {
         let bed = Bed::start("accel")?;
         let (client, server) = (NetNs::create("accel-client")?, NetNs::create("accel-server")?);
-        client.ip(&[
-            &format!("link add up0 type veth peer name down0 netns {}", server.name()),
-            "addr add 10.78.0.1/24 dev up0",
-            "link set up0 up",
-        ])?;
-        server.ip(&["addr add 10.78.0.2/24 dev down0", "link set down0 up"])?;
+        client.connect(&server)?;
         if require::ipv6() {
             client.ip(&["addr add fd78::1/64 dev up0 nodad"])?;
             server.ip(&["addr add fd78::2/64 dev down0 nodad"])?;
@@ -132,7 +126,7 @@ impl World {
             (Family::V6, false) => (VIP6.into(), Ipv6Addr::LOCALHOST.into()),
             (Family::V6, true) => (VIP6.into(), APART6.into()),
             (Family::V4 | Family::Mapped, false) => (VIP.into(), Ipv4Addr::LOCALHOST.into()),
-            (Family::V4 | Family::Mapped, true) => (VIP.into(), APART.into()),
+            (Family::V4 | Family::Mapped, true) => (VIP.into(), FAR.into()),
         };
         let port = u16::try_from(number)?;
         let (vip, backend) = (SocketAddr::new(vip, port), SocketAddr::new(backend, 7000 + port));

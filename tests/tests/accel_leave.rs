@@ -1,46 +1,21 @@
 //! A connection that sends more than may wait for its reader goes over to TCP, and then leaves the
 //! map of sockets: in it, TCP is slower. One whose reader keeps up stays, whoever answers or not.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread;
 
 use anyhow::Context as _;
 use mesh_common::accel::{MESSAGES, Path, WINDOW};
-use mesh_tests::accel::{Bed, End, Route};
-use mesh_tests::netns::NetNs;
+use mesh_tests::accel::{Bed, End, World};
 use mesh_tests::wait::eventually;
 
-const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 1), 80);
-const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7000);
 const CHUNK: usize = 32 << 10;
-
-struct World {
-    client: End,
-    server: End,
-    cookie: u64,
-    bed: Bed,
-    _netns: NetNs,
-}
 
 /// An accelerated connection, of which nothing has been sent.
 fn world(what: &str) -> anyhow::Result<World> {
-    let mut bed = Bed::start(what)?;
-    let netns = NetNs::create(what)?;
-    bed.route(&Route { number: 1, vip: VIP, backend: BACKEND, accelerated: true })?;
-    let (mut client, mut server) =
-        (End::start(&bed.place(&netns))?, End::start(&bed.place(&netns))?);
-    server.listen(BACKEND)?;
-    let cookie = client.connect(VIP)?;
-    server.accept()?;
-    assert_eq!(bed.enlisted()?, 2);
-    Ok(World { client, server, cookie, bed, _netns: netns })
-}
-
-impl World {
-    fn paths(&self) -> anyhow::Result<(Path, Path)> {
-        let pair = self.bed.pairs()?.of(self.cookie)?.context("no account")?;
-        Ok((pair.sent_path, pair.received_path))
-    }
+    let mut world = World::start(what)?;
+    world.connect()?;
+    assert_eq!(world.bed.enlisted()?, 2);
+    Ok(world)
 }
 
 /// Waits until no socket is in the map.
@@ -69,7 +44,7 @@ fn a_stream_that_nobody_answers_leaves_the_map_with_every_byte_in_order() -> any
     let sent = overflow(&mut world.client)?;
     // The other direction was never used, and follows.
     assert_eq!(world.paths()?, (Path::LEFT, Path::TCP));
-    let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+    let pair = world.account()?.context("no account")?;
     assert!(pair.sent.bytes <= WINDOW && pair.sent.bytes > WINDOW / 2, "{pair:?}");
     // The sender has left, or leaves with the next acknowledgement; what was redirected waits.
     assert!(world.bed.enlisted()? >= 1, "redirected bytes wait for their reader");
@@ -140,7 +115,7 @@ fn a_stream_whose_reader_keeps_up_stays_in_the_map_without_an_answer() -> anyhow
         world.client.send("small")?;
         assert_eq!(world.server.receive(5)?, "small");
     }
-    let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+    let pair = world.account()?.context("no account")?;
     assert_eq!((pair.sent_path, pair.received_path), (Path::REDIRECTED, Path::UNDECIDED));
     assert_eq!(pair.sent.bytes, 3 * WINDOW + 15_000);
     assert_eq!(world.bed.enlisted()?, 2);
@@ -194,13 +169,11 @@ fn no_byte_is_lost_of_many_writers_to_one_connection() -> anyhow::Result<()> {
             client.crowd(BYTES, message)?;
             other.join().ok().context("panicked")?
         })?;
-        let pair = world.bed.pairs()?.of(world.cookie)?.context("no account")?;
+        let pair = world.account()?.context("no account")?;
         assert!(pair.sent.bytes + pair.received.bytes > 0, "{pair:?}");
         assert!(!pair.sent_path.may_redirect() && !pair.received_path.may_redirect(), "{pair:?}");
-        world.client.close()?;
-        world.server.close()?;
-        world.cookie = world.client.connect(VIP)?;
-        world.server.accept()?;
+        world.close()?;
+        world.connect()?;
     }
     Ok(())
 }

@@ -6,8 +6,10 @@ mod end;
 mod pairs;
 mod segments;
 pub mod torture;
+mod world;
 
 pub use self::bed::{Bed, Route};
 pub use self::end::End;
 pub use self::pairs::Pairs;
 pub use self::segments::sent_segments;
+pub use self::world::World;

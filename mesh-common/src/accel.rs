@@ -339,8 +339,8 @@ pub struct SocketLayout {
     pub file_flags_at: u32,
 }
 
-/// Key of `auto_clients`: a client and a service of [`crate::service::ServiceFlags::AUTO`], between which connections
-/// are accelerated, because what the agent has seen of both speaks for it.
+/// Key of `auto_clients`: a client and a service of [`crate::service::ServiceFlags::AUTO`], between
+/// which connections are accelerated, because what the agent has seen of both speaks for it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AutoKey {

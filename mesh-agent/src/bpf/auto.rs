@@ -20,6 +20,7 @@ use super::mapped::{Access, Mapped};
 use super::pinned::Pinned;
 use crate::accel::auto::census::Incarnation;
 use crate::maps::kernel::conns::ConnTable;
+use crate::maps::kernel::{open_error, pinned, read_error};
 use crate::maps::{BoxError, MapError};
 
 /// A connection to a backend of this node, as the programs have noted it.
@@ -60,14 +61,14 @@ pub struct AutoClients {
 impl AutoClients {
     /// Opens what is pinned below `pin_path`.
     pub fn open(pin_path: &Path) -> Result<Self, MapError> {
-        Ok(Self { map: open(pin_path, names::AUTO_CLIENTS, Pinned::open)? })
+        Ok(Self { map: pinned(pin_path, names::AUTO_CLIENTS)? })
     }
 
     /// The clients that are in it.
     pub fn all(&self) -> Result<BTreeSet<AutoKey>, MapError> {
         let mut clients = BTreeSet::new();
         let with = |key, _: &[u32]| clients.extend([key]);
-        self.map.each(with).map_err(read(names::AUTO_CLIENTS))?;
+        self.map.each(with).map_err(read_error(names::AUTO_CLIENTS))?;
         Ok(clients)
     }
 
@@ -122,8 +123,8 @@ impl AutoMaps {
         let maps = Self {
             pin_path: pin_path.to_owned(),
             clients: AutoClients::open(pin_path)?,
-            pairs: open(pin_path, names::PAIRS, Pinned::open)?,
-            counters: open(pin_path, names::BACKEND_COUNTERS, Pinned::open)?,
+            pairs: pinned(pin_path, names::PAIRS)?,
+            counters: pinned(pin_path, names::BACKEND_COUNTERS)?,
         };
         maps.clients.clear()?;
         Ok(maps)
@@ -132,8 +133,7 @@ impl AutoMaps {
     /// Reads what the programs have noted. Records are changed while they are read: what is taken
     /// for something else does no harm, because its socket's addresses have to agree.
     pub fn read(&self) -> Result<Noticed, MapError> {
-        let services: Mapped<ServiceHead> =
-            open(&self.pin_path, names::SERVICES, |path| Mapped::open(path, Access::Read))?;
+        let services: Mapped<ServiceHead> = mapped(&self.pin_path, names::SERVICES)?;
         let auto = |head: &ServiceHead| head.flags.contains(ServiceFlags::AUTO);
         let services = (0..).zip(services.iter()).filter(|(_, head)| auto(head));
         let services: BTreeSet<_> = services.map(|(index, _)| ServiceIndex { index }).collect();
@@ -155,8 +155,7 @@ impl AutoMaps {
         &self,
         services: &BTreeSet<ServiceIndex>,
     ) -> Result<BTreeMap<BackendIndex, Backend>, MapError> {
-        let backends: Mapped<Backend> =
-            open(&self.pin_path, names::BACKENDS, |path| Mapped::open(path, Access::Read))?;
+        let backends: Mapped<Backend> = mapped(&self.pin_path, names::BACKENDS)?;
         let wanted = |backend: &Backend| {
             services.contains(&backend.service) && backend.flags.contains(BackendFlags::LOCAL)
         };
@@ -165,7 +164,7 @@ impl AutoMaps {
     }
 
     fn opened(&self, BackendIndex { index }: BackendIndex) -> Result<u64, MapError> {
-        let counters = self.counters.entry(index).map_err(read(names::BACKEND_COUNTERS))?;
+        let counters = self.counters.entry(index).map_err(read_error(names::BACKEND_COUNTERS))?;
         Ok(counters.iter().map(|counters| counters.opened).sum())
     }
 
@@ -221,27 +220,15 @@ impl AutoMaps {
 
     /// The programs' account of a connection; all zero where it is not accelerated.
     pub fn pair(&self, connection: &Noted) -> Result<Pair, MapError> {
-        let pairs = self.pairs.entry(connection.place).map_err(read(names::PAIRS))?;
+        let pairs = self.pairs.entry(connection.place).map_err(read_error(names::PAIRS))?;
         let pair = pairs.first().filter(|pair| pair.id.is_of(connection.cookie));
         Ok(pair.copied().unwrap_or_default())
     }
 }
 
-fn open<T>(
-    pin_path: &Path,
-    map: &str,
-    open: impl Fn(&Path) -> io::Result<T>,
-) -> Result<T, MapError> {
+fn mapped<T: aya::Pod>(pin_path: &Path, map: &str) -> Result<Mapped<T>, MapError> {
     let path = map_path(pin_path, map);
-    let failed = |source: io::Error| MapError::Open {
-        path: path.display().to_string(),
-        source: source.into(),
-    };
-    open(&path).map_err(failed)
-}
-
-fn read(map: &'static str) -> impl Fn(io::Error) -> MapError {
-    move |source| MapError::Read { map, source: source.into() }
+    Mapped::open(&path, Access::Read).map_err(open_error(&path))
 }
 
 fn write(source: io::Error) -> MapError {

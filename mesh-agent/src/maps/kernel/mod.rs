@@ -121,7 +121,7 @@ impl KernelMaps {
     }
 }
 
-fn pinned<K: aya::Pod, V: aya::Pod>(
+pub(crate) fn pinned<K: aya::Pod, V: aya::Pod>(
     pin_path: &Path,
     map: &'static str,
 ) -> Result<Pinned<K, V>, MapError> {
@@ -134,11 +134,11 @@ fn mapped<T: aya::Pod>(pin_path: &Path, map: &'static str) -> Result<Mapped<T>, 
     Mapped::open(&path, Access::Write).map_err(open_error(&path))
 }
 
-fn open_error(path: &Path) -> impl Fn(io::Error) -> MapError {
+pub(crate) fn open_error(path: &Path) -> impl Fn(io::Error) -> MapError {
     move |source| MapError::Open { path: path.display().to_string(), source: source.into() }
 }
 
-fn read_error(map: &'static str) -> impl Fn(io::Error) -> MapError {
+pub(crate) fn read_error(map: &'static str) -> impl Fn(io::Error) -> MapError {
     move |source| MapError::Read { map, source: source.into() }
 }
 

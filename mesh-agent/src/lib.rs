@@ -20,6 +20,7 @@ pub mod config;
 pub mod diff;
 pub mod enrol;
 pub mod events;
+pub mod figure;
 pub mod guard;
 pub mod health;
 pub mod http;

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::accel::{self, Prepared};
 use crate::bpf::effective::Foreign;
+use crate::figure::signed;
 use crate::guard::{metrics, stats};
 use crate::health;
 use crate::http::ProgramStatus;
@@ -269,8 +270,4 @@ fn hooks(registry: &mut Registry, programs: &[ProgramStatus], foreign: &[Foreign
         "Programs of others at the hooks of the mesh",
         others,
     );
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -9,6 +9,7 @@ use super::Prepared;
 use super::case::Outcome;
 use super::judge::Acceleration;
 use super::live::{Live, PATHS};
+use crate::figure::signed;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CaseLabels {
@@ -59,10 +60,6 @@ pub fn register(registry: &mut Registry, prepared: &Prepared, on: bool, live: &L
         "Payload bytes that went past TCP on connections that are open",
         bytes,
     );
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn tried(registry: &mut Registry, prepared: &Prepared) {

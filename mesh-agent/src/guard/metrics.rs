@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use super::states::Phase;
 use super::stats::Stats;
 use super::tally::Port;
+use crate::figure::signed;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabels {
@@ -51,10 +52,6 @@ fn service((name, port): &Port) -> ServiceLabels {
 fn of_endpoint(port: &Port, endpoint: String) -> EndpointLabels {
     let ServiceLabels { namespace, service, port } = service(port);
     EndpointLabels { namespace, service, port, endpoint }
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Adds all of them.

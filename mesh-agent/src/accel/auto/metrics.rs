@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::judge::Cause;
 use super::why::Why;
+use crate::figure::signed;
 
 /// Figures since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +40,7 @@ struct ReasonLabels {
 /// Adds them.
 pub fn register(registry: &mut Registry, figures: &Figures) {
     let granted: Gauge = Gauge::default();
-    granted.set(i64::try_from(figures.granted).unwrap_or(i64::MAX));
+    granted.set(signed(figures.granted));
     registry.register(
         "mesh_agent_acceleration_auto_granted",
         "Pairs of a client's cgroup and a service with acceleration Auto that are accelerated",
@@ -48,8 +49,7 @@ pub fn register(registry: &mut Registry, figures: &Figures) {
     let not_granted = Family::<ReasonLabels, Gauge>::default();
     for why in Why::all() {
         let count = figures.not_granted.get(&why).copied().unwrap_or(0);
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        not_granted.get_or_create(&ReasonLabels { reason: why.name() }).set(count);
+        not_granted.get_or_create(&ReasonLabels { reason: why.name() }).set(signed(count));
     }
     registry.register(
         "mesh_agent_acceleration_auto_not_granted",

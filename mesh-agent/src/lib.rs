@@ -14,6 +14,7 @@ pub mod accel;
 pub mod app;
 pub mod bpf;
 pub mod canary;
+pub mod cgroup;
 pub mod commands;
 pub mod compile;
 pub mod config;

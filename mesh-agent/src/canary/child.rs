@@ -15,6 +15,7 @@ use mesh_common::canary;
 use super::image::vip;
 use super::{Family, Finding, Probe};
 use crate::bpf::check::Machine;
+use crate::cgroup::v2_path;
 
 /// Longest wait for one answer from loopback.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,8 +41,7 @@ fn home() -> io::Result<PathBuf> {
     let machine = Machine::read();
     let root = machine.cgroup_root().ok_or_else(|| io::Error::other("no cgroup v2 is mounted"))?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    Ok(root.join(path))
+    Ok(root.join(v2_path(&own).unwrap_or_default().trim_start_matches('/')))
 }
 
 fn join(cgroup: &Path) -> io::Result<()> {

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::absent::Absent;
+use crate::cgroup::v2_path;
 
 /// `O_NONBLOCK` of all architectures on which eBPF runs but MIPS and PA-RISC.
 const NONBLOCK: u32 = 0o4000;
@@ -149,7 +150,7 @@ fn is_nonblocking(info: &str, inode: u32) -> Option<bool> {
 /// Path of the cgroup v2 in `/proc/PID/cgroup`; none outside of the agent's cgroup namespace, or of
 /// one that was removed.
 fn path_of(cgroup: &str) -> Option<&str> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = v2_path(cgroup)?;
     (!path.starts_with("/..") && !path.ends_with(" (deleted)")).then_some(path)
 }
 
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(is_nonblocking("", 77_777), None);
         assert_eq!(inode_of("socket:[12]"), Some(12));
         assert_eq!(inode_of("pipe:[12]"), None);
-        assert_eq!(path_of("1:cpu:/x\n0::/a/b\n"), Some("/a/b"));
+        assert_eq!(path_of("0::/a/b\n"), Some("/a/b"));
         assert_eq!(path_of("0::/../other\n"), None);
         assert_eq!(path_of("0::/a (deleted)\n"), None);
         assert_eq!(path_of(""), None);

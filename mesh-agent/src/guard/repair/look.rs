@@ -9,6 +9,7 @@ use mesh_api::model::Protocol;
 use mesh_common::logic::table::place;
 
 use super::leak::Entry;
+use crate::cgroup::v2_path;
 use crate::maps::kernel::conns::ConnTable;
 use crate::netns::{Namespace, Namespaces, NetnsError};
 use crate::sockets::{Diag, DiagError};
@@ -120,8 +121,7 @@ impl Sockets {
 
     /// Whether these lines of `/proc/PID/cgroup` say that the process is in the cgroup.
     fn has(&self, lines: &str) -> bool {
-        let mut of_v2 = lines.lines().filter_map(|line| line.strip_prefix("0::"));
-        of_v2.any(|path| Path::new(path).starts_with(&self.cgroup))
+        v2_path(lines).is_some_and(|path| Path::new(path).starts_with(&self.cgroup))
     }
 }
 

@@ -229,13 +229,15 @@ fn follow_auto(
     if usable {
         let follow = move || auto::run(maps, cgroups, settings, &ended, &figures);
         threads.push(start("auto", follow)?);
-        let mut looks = watched.clone();
-        tasks.spawn(async move {
-            while looks.changed().await.is_ok() {}
-            "the thread for acceleration Auto has ended".to_owned()
-        });
+        tasks.spawn(looked_at(watched.clone()));
     }
     Ok((alive, watched))
+}
+
+/// Ends when nobody counts any more, because the thread has ended, by a panic too.
+async fn looked_at(mut figures: watch::Receiver<auto::metrics::Figures>) -> String {
+    while figures.changed().await.is_ok() {}
+    "the thread for acceleration Auto has ended".to_owned()
 }
 
 /// A thread, and its name.
@@ -353,4 +355,30 @@ async fn wait_for_signal() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_agent_goes_down_with_the_thread_for_auto_also_when_that_panics() {
+        let (figures, watched) = watch::channel(auto::metrics::Figures::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(looked_at(watched.clone()));
+        let (go, gone) = mpsc::channel::<()>();
+        let work = move || {
+            figures.send_replace(auto::metrics::Figures { looks: 1, ..Default::default() });
+            assert!(gone.recv().is_ok(), "told to panic");
+        };
+        let (_, thread) = start("auto", work).unwrap();
+        let mut looks = watched;
+        looks.changed().await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(tasks.try_join_next().is_none(), "a look does not end it");
+        drop(go);
+        let ended = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(ended, "the thread for acceleration Auto has ended");
+        assert!(thread.join().is_err());
+    }
 }

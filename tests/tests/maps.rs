@@ -4,9 +4,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use mesh_agent::accel::auto::census::Incarnation;
-use mesh_agent::bpf::auto::AutoMaps;
+use mesh_agent::accel::auto::metrics::Figures;
+use mesh_agent::accel::auto::{self, Settings};
+use mesh_agent::bpf::auto::{AutoClients, AutoMaps};
 use mesh_agent::bpf::{load, object, uninstall};
 use mesh_agent::canary::room;
 use mesh_agent::compile::Limits;
@@ -26,6 +31,7 @@ use mesh_tests::bpftool;
 use mesh_tests::cleanup::{self, Guard};
 use mesh_tests::require::{self, BPFFS};
 use mesh_tests::scratch::unique;
+use tokio::sync::watch;
 
 /// More than one batch, and an end that is not a batch's.
 const MANY: u32 = 2_500;
@@ -162,7 +168,7 @@ fn an_entry_beyond_the_end_is_an_error_and_harms_nothing() -> anyhow::Result<()>
 }
 
 /// A service that leaves acceleration to the agent, with one backend of the same index.
-fn auto(index: u32, generation: u32) -> [MapOp; 2] {
+fn with_auto(index: u32, generation: u32) -> [MapOp; 2] {
     let service = ServiceIndex { index };
     let flags = BackendFlags::LOCAL;
     let backend = Backend { port: 8080, flags, service, generation, ..Backend::default() };
@@ -186,7 +192,7 @@ fn looked(maps: &AutoMaps, index: u32) -> anyhow::Result<BTreeSet<Incarnation>> 
 fn a_service_that_goes_or_turns_off_takes_its_clients_with_it() -> anyhow::Result<()> {
     let (pins, _guard) = pinned("auto")?;
     let mut maps = KernelMaps::open(&pins)?;
-    maps.apply_all(&[auto(1, 7), auto(2, 7)].concat())?;
+    maps.apply_all(&[with_auto(1, 7), with_auto(2, 7)].concat())?;
     let looks = AutoMaps::open(&pins)?;
     for client in [client(5, 1), client(6, 1), client(5, 2)] {
         assert!(looks.grant(client, &looked(&looks, client.service.index)?)?);
@@ -205,7 +211,7 @@ fn a_service_that_goes_or_turns_off_takes_its_clients_with_it() -> anyhow::Resul
 fn a_grant_that_comes_late_is_not_for_the_next_service_of_the_index() -> anyhow::Result<()> {
     let (pins, _guard) = pinned("late")?;
     let mut maps = KernelMaps::open(&pins)?;
-    maps.apply_all(&auto(1, 7))?;
+    maps.apply_all(&with_auto(1, 7))?;
     let looks = AutoMaps::open(&pins)?;
     let before = looked(&looks, 1)?;
     assert_eq!(before.len(), 1);
@@ -216,10 +222,30 @@ fn a_grant_that_comes_late_is_not_for_the_next_service_of_the_index() -> anyhow:
     ];
     maps.apply_all(&clear)?;
     assert!(!looks.grant(client(5, 1), &before)?);
-    maps.apply_all(&auto(1, 8))?;
+    maps.apply_all(&with_auto(1, 8))?;
     assert!(!looks.grant(client(5, 1), &before)?);
     assert_eq!(looks.clients.all()?, BTreeSet::new());
     assert!(looks.grant(client(5, 1), &looked(&looks, 1)?)?);
+    Ok(())
+}
+
+#[test]
+fn whoever_looks_at_clients_takes_all_out_at_the_end_and_its_watchers_know() -> anyhow::Result<()> {
+    let (pins, _guard) = pinned("ends")?;
+    let maps = AutoMaps::open(&pins)?;
+    let clients = AutoClients::open(&pins)?;
+    clients.add(client(5, 1))?;
+    let (alive, ended) = mpsc::channel();
+    let (figures, watched) = watch::channel(Figures::default());
+    let settings = Settings::every(Duration::from_hours(1));
+    let runner =
+        thread::spawn(move || auto::run(maps, "/sys/fs/cgroup".into(), settings, &ended, &figures));
+    assert_eq!(clients.all()?.len(), 1);
+    assert!(watched.has_changed().is_ok());
+    drop(alive);
+    assert!(runner.join().is_ok());
+    assert_eq!(clients.all()?, BTreeSet::new());
+    assert!(watched.has_changed().is_err());
     Ok(())
 }
 

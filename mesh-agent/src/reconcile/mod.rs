@@ -29,6 +29,7 @@ use std::time::Duration;
 use mesh_api::model::{Kind, ObjectRef};
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::BackendCounters;
+use mesh_telemetry::trace_span;
 
 use self::state::State;
 pub use self::update::Removed;
@@ -161,9 +162,12 @@ impl<M: MapStore> Reconciler<M> {
             self.taken_over = true;
         }
         self.stamp = stamp.max(self.stamp.saturating_add(1));
+        let compiling = trace_span!("compile").entered();
         let mut update = self.state.update(self.stamp);
         self.before(&update);
         let ops = std::mem::take(&mut update.writes).into_ops();
+        drop(compiling);
+        let _writing = trace_span!("maps.write", mesh.writes = ops.len()).entered();
         // From here to the end, the state is ahead of the maps.
         self.unsure = true;
         if self.taken_over && !ops.is_empty() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mesh_api::model::{Health, ObjectName};
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 use self::maps::Maps;
 use self::pace::Pace;
@@ -46,7 +47,7 @@ pub struct Gone;
 
 #[derive(Debug)]
 enum Request {
-    Update { changes: Vec<Change>, held: Held, reply: oneshot::Sender<Outcome> },
+    Update { changes: Vec<Change>, held: Held, span: Span, reply: oneshot::Sender<Outcome> },
     Health { changes: Vec<Change>, reply: Option<oneshot::Sender<()>> },
     Stats(oneshot::Sender<Result<Stats, MapError>>),
     Enrol(Arc<Verdicts>),
@@ -73,10 +74,15 @@ impl Worker {
         recoveries
     }
 
-    /// Applies changes; when it answers without an error, they are live.
-    pub async fn update(&self, changes: Vec<Change>, held: Held) -> Result<Outcome, Gone> {
+    /// Applies changes, as a part of a span; when it answers without an error, they are live.
+    pub async fn update(
+        &self,
+        changes: Vec<Change>,
+        held: Held,
+        span: &Span,
+    ) -> Result<Outcome, Gone> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Update { changes, held, reply };
+        let request = Request::Update { changes, held, span: span.clone(), reply };
         self.sender.send(request).map_err(|_closed| Gone)?;
         answer.await.map_err(|_closed| Gone)
     }
@@ -162,8 +168,8 @@ impl Inbox {
             let request = self.receiver.recv_timeout(wait);
             maps.set_time();
             match request {
-                Ok(Request::Update { changes, held, reply }) => {
-                    let outcome = maps.update(changes, held);
+                Ok(Request::Update { changes, held, span, reply }) => {
+                    let outcome = span.in_scope(|| maps.update(changes, held));
                     pace.changed(Instant::now(), maps.is_behind());
                     // The line that asked may have broken meanwhile; the maps are right anyway.
                     reply.send(outcome).unwrap_or_default();

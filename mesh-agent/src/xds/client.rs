@@ -2,10 +2,11 @@
 //! answers when the maps hold them. All decisions are in `mesh_xds::client` and `batch`.
 
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use mesh_api::convert::milliseconds;
 use mesh_api::resource;
+use mesh_telemetry::{span, trace_span};
 use mesh_xds::ads::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
@@ -19,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::batch::Batch;
 use super::health;
 use super::last_good::Changes;
+use super::trace::Receiving;
 use crate::maps::Held;
 use crate::memory;
 use crate::worker::Worker;
@@ -153,7 +155,7 @@ impl Client {
         tracing::info!(control = %self.endpoint.uri(), "connected to the control plane");
         self.line.send_modify(Line::open);
         let mut batch = Batch::default();
-        let mut began = None;
+        let mut receiving = None;
         // Whether this stream has said anything about health.
         let mut answered = false;
         let mut recoveries = self.worker.recoveries();
@@ -164,7 +166,6 @@ impl Client {
                 Ok(()) = recoveries.changed() => return Err(StreamError::Recovered),
             };
             let response = response.map_err(status)?.ok_or(StreamError::Closed)?;
-            let arrived = Instant::now();
             let push = match self.machine.on_response(response) {
                 Ok(push) => push,
                 Err(rejected) => {
@@ -178,10 +179,11 @@ impl Client {
                 self.health(push, first, &sender).await?;
                 continue;
             }
-            began.get_or_insert(arrived);
+            let begun: &mut Receiving = receiving.get_or_insert_with(Receiving::begin);
+            begun.look_at(&push);
             if let Some(revision) = batch.add(push) {
-                let since = began.take().unwrap_or(arrived);
-                self.commit(std::mem::take(&mut batch), revision, since, &sender).await?;
+                let begun = receiving.take().unwrap_or_else(Receiving::begin);
+                self.commit(std::mem::take(&mut batch), revision, begun, &sender).await?;
                 backoff.reset();
             }
         }
@@ -214,23 +216,27 @@ impl Client {
         send(sender, answer.request).await
     }
 
-    /// Has the batch applied, then answers it. `since` is when its first message arrived.
+    /// Has the batch applied, then answers it.
     async fn commit(
         &mut self,
         mut batch: Batch,
         revision: u64,
-        since: Instant,
+        begun: Receiving,
         sender: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Result<(), StreamError> {
         let changes = batch.take_changes();
         let count = changes.len();
         self.commit = self.commit.saturating_add(1).max(unix_ms());
         let held = Held { revision, commit: self.commit };
-        let outcome =
-            self.worker.update(changes, held).await.map_err(|_gone| StreamError::Worker)?;
+        let outcome = self
+            .worker
+            .update(changes, held, &begun.span)
+            .await
+            .map_err(|_gone| StreamError::Worker)?;
         // From the first message of the push; `bench scale` reads this line.
-        let took_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took_us = u64::try_from(begun.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(revision, changes = count, took_us, "applied");
+        begun.applied(count, &outcome);
         // Known before it is answered: should the stream break now, the next one claims what the
         // world has.
         let answers = batch.answer(&mut self.machine, &outcome);
@@ -244,9 +250,12 @@ impl Client {
                 line.live_revision = revision;
             }
         });
+        let answering = trace_span!(parent: &begun.span, "xds.ack");
         for request in answers.requests {
             send(sender, request).await?;
         }
+        drop(answering);
+        span::end(&begun.span);
         if count >= memory::LARGE {
             memory::give_back();
         }

@@ -12,6 +12,7 @@ use crate::commands::{
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
+use crate::trace::Trace;
 
 /// Runs the command and says how it went.
 pub(crate) fn run(cli: Cli) -> ExitCode {
@@ -57,12 +58,14 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("the runtime", error))?;
+    let trace = Trace::begin(&command, global.verbose);
     let context = Context {
         server: global.server,
         format: global.output,
         style: Style::detect(global.no_color),
         timeout: global.timeout,
         start: Instant::now(),
+        trace: trace.as_ref().map(Trace::context).cloned(),
     };
     let result = runtime.block_on(async {
         // Ends its lease when interrupted, so it listens itself.
@@ -77,6 +80,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     });
     // A name lookup that hangs does not keep the process.
     runtime.shutdown_background();
+    if let Some(trace) = trace {
+        trace.end(&result);
+    }
     result
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct Global {
     /// Never print colours; so does `NO_COLOR`, and a pipe.
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
+    /// Say more on standard error: the trace of a command that changes something.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod failure;
 mod input;
 mod output;
 mod target;
+mod trace;
 mod traffic;
 
 use std::process::ExitCode;

@@ -11,6 +11,8 @@ use mesh_api::wire::control_client::ControlClient;
 use mesh_api::wire::health_client::HealthClient;
 use mesh_api::wire::telemetry_client::TelemetryClient;
 use mesh_api::wire::workloads_client::WorkloadsClient;
+use mesh_telemetry::TraceContext;
+use mesh_telemetry::context::TRACEPARENT;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -39,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) timeout: Duration,
     /// When it began.
     pub(crate) start: Instant,
+    /// The trace that it begins.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What the time limit is on.
@@ -97,6 +101,7 @@ impl Context {
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
             limit,
+            trace: self.trace.clone(),
         })
     }
 }
@@ -110,6 +115,7 @@ pub(crate) struct Client {
     telemetry: TelemetryClient<Channel>,
     server: String,
     limit: Limit,
+    trace: Option<TraceContext>,
 }
 
 macro_rules! calls {
@@ -120,7 +126,9 @@ macro_rules! calls {
             message: wire::$request,
         ) -> Result<wire::$response, Failure> {
             let left = self.limit.left();
-            let call = self.control.$name(timed(message, left));
+            let mut request = timed(message, left);
+            self.trace_in(&mut request);
+            let call = self.control.$name(request);
             let answer = tokio::time::timeout(left, call).await;
             answered(&self.server, answer).map(tonic::Response::into_inner)
         }
@@ -139,6 +147,14 @@ impl Client {
         register: RegisterRequest => RegisterResponse;
         heartbeat: HeartbeatRequest => HeartbeatResponse;
         deregister: DeregisterRequest => DeleteResponse;
+    }
+
+    /// Says which trace a request belongs to.
+    fn trace_in<T>(&self, request: &mut Request<T>) {
+        let text = self.trace.as_ref().map(TraceContext::to_string);
+        if let Some(text) = text.and_then(|text| text.parse().ok()) {
+            request.metadata_mut().insert(TRACEPARENT, text);
+        }
     }
 
     /// Waits until the nodes serve a revision, or one rejects it, or the time is over; and says

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::transport::Endpoint;
 
 use crate::accel::{self, auto};
 use crate::bpf::auto::AutoMaps;
@@ -38,6 +39,7 @@ use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::kernel::words::KernelGuards;
 use crate::reconcile::Reconciler;
+use crate::report;
 use crate::sockets;
 pub use crate::start::{Checked, check};
 use crate::start::{
@@ -46,6 +48,7 @@ use crate::start::{
 use crate::upkeep::Upkeep;
 use crate::worker::{Worker, stamp};
 use crate::workload;
+use crate::workload::inventory::Inventory;
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
 use crate::xds::saver;
@@ -95,12 +98,9 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut tasks = JoinSet::new();
     let (alive, auto_watch) = follow_auto(looking, &mut threads, &mut tasks)?;
     let (line, line_watch) = watch::channel(Line::default());
-    let reporter = workload::report::Reporter {
-        endpoint: endpoint.clone(),
-        node: node.clone(),
-        line: line_watch.clone(),
-        inventory: enrolled.inventory.clone(),
-    };
+    let control = (&endpoint, node.as_str(), &line_watch);
+    let inventory = enrolled.inventory.clone();
+    let reports = report(&mut tasks, control, inventory, &worker, args.report_interval);
     let to = ReportTo {
         endpoint: endpoint.clone(),
         node: node.clone(),
@@ -113,7 +113,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
     });
     let (save, to_save) = mpsc::channel();
     threads.push(start("last-good", move || saver::run(&last_good, &to_save))?);
-    let client = Client { endpoint, machine, commit, worker: worker.clone(), line, save };
+    let client =
+        Client { endpoint: endpoint.clone(), machine, commit, worker: worker.clone(), line, save };
     let (trust, trust_watch) = watch::channel(Trust::default());
     let context = Context {
         node: node.clone(),
@@ -126,6 +127,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         auto: auto_watch,
         trust: trust_watch,
         line: line_watch,
+        reports,
         served: held.commit > 0,
     };
     let events = ring::open(&args.pin_path)?;
@@ -140,7 +142,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
     tasks.spawn(serve(listener, router(context).merge(workloads)));
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
-    tasks.spawn(reporter.run(random01));
     check_health(&mut tasks, checks, worker.clone(), to);
     let ports = listeners.ports().clone();
     tasks.spawn(answer(listeners));
@@ -266,6 +267,34 @@ async fn pass_on(
             else => return "nobody looks at the cgroups any more".to_owned(),
         }
     }
+}
+
+/// Starts the reports of workloads, and of what was counted.
+fn report(
+    tasks: &mut JoinSet<String>,
+    (endpoint, node, line): (&Endpoint, &str, &watch::Receiver<Line>),
+    inventory: watch::Receiver<Arc<Inventory>>,
+    worker: &Worker,
+    interval: Duration,
+) -> watch::Receiver<report::metrics::Figures> {
+    let workloads = workload::report::Reporter {
+        endpoint: endpoint.clone(),
+        node: node.to_owned(),
+        line: line.clone(),
+        inventory,
+    };
+    tasks.spawn(workloads.run(random01));
+    let (figures, reports) = watch::channel(report::metrics::Figures::default());
+    let traffic = report::Reporter {
+        endpoint: endpoint.clone(),
+        node: node.to_owned(),
+        line: line.clone(),
+        source: worker.clone(),
+        interval,
+        figures,
+    };
+    tasks.spawn(traffic.run(random01));
+    reports
 }
 
 /// Starts the health checks of this node's endpoints.

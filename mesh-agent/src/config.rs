@@ -14,6 +14,7 @@ use crate::bpf::load::Tables;
 use crate::compile::Limits;
 use crate::enrol::glob::{CgroupGlob, NetnsGlob};
 use crate::enrol::rules::Rules;
+use crate::report;
 
 /// Bounds of the time between two looks at connections.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -114,6 +115,10 @@ pub struct RunArgs {
     /// long they must have been open, and pauses after a withdrawal, follow from it
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub acceleration_auto_interval: Duration,
+    /// How often to report to the control plane what was counted, 250ms to 1m; less often where
+    /// reading the counters takes long. 0: never
+    #[arg(long, env = "MESH_REPORT_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = report_interval)]
+    pub report_interval: Duration,
     /// How to log
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Plain)]
     pub log_format: LogFormat,
@@ -190,6 +195,13 @@ impl EnrolArgs {
 fn interval(text: &str) -> Result<Duration, String> {
     let said = parse_duration(text).filter(|it| (SHORTEST..=LONGEST).contains(it));
     said.ok_or_else(|| "not a duration of 100ms to 1h, such as 10s".to_owned())
+}
+
+/// Time between two reports; 0: none.
+fn report_interval(text: &str) -> Result<Duration, String> {
+    let within = |it: &Duration| it.is_zero() || (report::SHORTEST..=report::LONGEST).contains(it);
+    let said = parse_duration(text).filter(within);
+    said.ok_or_else(|| "not a duration of 250ms to 1m, such as 1s, nor 0".to_owned())
 }
 
 /// On or off.

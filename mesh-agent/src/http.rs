@@ -17,6 +17,7 @@ use crate::canary::verdict::Fires;
 use crate::guard::follower::Guards;
 use crate::health;
 use crate::keeper::Trust;
+use crate::report;
 use crate::telemetry;
 use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
@@ -44,6 +45,8 @@ pub struct Context {
     pub trust: watch::Receiver<Trust>,
     /// How the line to the control plane is.
     pub line: watch::Receiver<Line>,
+    /// What was reported to the control plane.
+    pub reports: watch::Receiver<report::metrics::Figures>,
     /// Whether the maps held a complete state at the start: of the copy on disk, or of an earlier
     /// agent.
     pub served: bool,
@@ -197,7 +200,9 @@ async fn metrics(State(context): State<Context>) -> Response {
     let programs = programs(&context);
     let auto = context.auto.borrow().clone();
     let accel = (&*context.acceleration, &auto);
-    match telemetry::render(&stats, &health, &guards, accel, &line, &programs, &foreign) {
+    let reports = *context.reports.borrow();
+    let control = (&line, &reports);
+    match telemetry::render(&stats, &health, &guards, accel, control, &programs, &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

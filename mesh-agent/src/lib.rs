@@ -32,6 +32,7 @@ pub mod maps;
 pub mod memory;
 pub mod netns;
 pub mod reconcile;
+pub mod report;
 pub mod sockets;
 pub mod start;
 pub mod telemetry;

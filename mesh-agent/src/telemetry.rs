@@ -19,6 +19,7 @@ use crate::guard::{metrics, stats};
 use crate::health;
 use crate::http::ProgramStatus;
 use crate::ledger::Account;
+use crate::report;
 use crate::worker::Stats;
 use crate::xds::client::Line;
 
@@ -72,7 +73,7 @@ pub fn render(
     checks: &health::metrics::Figures,
     guards: &stats::Stats,
     (acceleration, auto): (&Prepared, &accel::auto::metrics::Figures),
-    line: &Line,
+    (line, reports): (&Line, &report::metrics::Figures),
     programs: &[ProgramStatus],
     foreign: &[Foreign],
 ) -> Result<String, fmt::Error> {
@@ -83,6 +84,7 @@ pub fn render(
     metrics::register(&mut registry, guards);
     accel::metrics::register(&mut registry, acceleration, stats.accelerating, &stats.accelerated);
     accel::auto::metrics::register(&mut registry, auto);
+    report::metrics::register(&mut registry, reports);
     hooks(&mut registry, programs, foreign);
     mesh_telemetry::counts().register(&mut registry);
     let mut text = String::new();

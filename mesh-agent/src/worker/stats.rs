@@ -1,6 +1,7 @@
 //! What the worker tells about the maps: counters, usage, and what is wrong.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use mesh_common::counter::ServiceCounters;
 use mesh_common::limits;
@@ -41,10 +42,13 @@ pub struct Stats {
     pub writes: u64,
     /// Times the maps could not be written.
     pub failures: u64,
+    /// How long reading all this took, during which the worker did nothing else.
+    pub took: Duration,
 }
 
 /// Reads everything.
 pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
+    let began = Instant::now();
     let reconciler = &state.reconciler;
     let maps = reconciler.maps();
     let journal = reconciler.journal();
@@ -75,6 +79,7 @@ pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
         accelerated: maps.accelerated(&state.pin_path)?,
         writes: state.writes,
         failures: state.failures,
+        took: began.elapsed(),
     })
 }
 

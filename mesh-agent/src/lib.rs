@@ -19,6 +19,7 @@ pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod diff;
+pub mod edges;
 pub mod enrol;
 pub mod events;
 pub mod figure;

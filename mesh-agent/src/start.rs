@@ -14,6 +14,7 @@ use crate::accel;
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::{self, attach, layout, load, object, tombstone};
 use crate::config::{RunArgs, Switch};
+use crate::edges::names::Names;
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Outputs, Settings};
 use crate::enrol::namespaces::Lister;
@@ -120,6 +121,7 @@ pub(crate) fn take_over(
         zone: args.zone.clone(),
     };
     let mut reconciler = Reconciler::open(maps, journal, here)?;
+    reconciler.set_names(Names::open(&cgroup_mount(cgroup))?);
     reconciler.set_kernel(bpf::tcp::kernel());
     reconciler.set_acceleration(loaded.accelerates);
     Ok(reconciler)

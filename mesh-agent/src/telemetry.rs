@@ -6,6 +6,7 @@ use std::fmt;
 
 use mesh_api::model::ObjectName;
 use mesh_common::counter::BackendCounters;
+use mesh_common::edge::FailureCause;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::accel::{self, Prepared};
 use crate::bpf::effective::Foreign;
+use crate::edges::{Row, Source};
 use crate::figure::signed;
 use crate::guard::{metrics, stats};
 use crate::health;
@@ -32,6 +34,34 @@ struct Connection {
     destination_service_namespace: String,
     destination_workload: String,
     destination_version: String,
+    source_workload: String,
+}
+
+impl Connection {
+    fn of(source: &Source, account: &Account) -> Self {
+        let text = |label: &Option<mesh_api::model::Label>| {
+            label.as_ref().map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
+        };
+        Self {
+            reporter: "source",
+            request_protocol: if account.udp { "udp" } else { "tcp" },
+            destination_service: host(account),
+            destination_service_name: part(account, |service| &service.name),
+            destination_service_namespace: part(account, |service| &service.namespace),
+            destination_workload: text(&account.workload),
+            destination_version: text(&account.version),
+            source_workload: source.to_string(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    cause: &'static str,
+    request_protocol: &'static str,
+    destination_service: String,
+    destination_workload: String,
+    source_workload: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,42 +143,49 @@ const COLUMNS: [Column; 7] = [
     }),
 ];
 
+/// A sum of microseconds, told in seconds.
+type Duration = (&'static str, &'static str, fn(&Row) -> u64);
+
+const SECONDS: [Duration; 2] = [
+    (
+        "mesh_tcp_rtt_seconds",
+        "Sum of the smoothed round-trip times at the end of connections",
+        |row| row.counters.rtt_us,
+    ),
+    (
+        "mesh_tcp_connection_duration_seconds",
+        "Sum of the lives of timed connections, from SYN to the end",
+        |row| row.duration_us,
+    ),
+];
+
 fn connections(registry: &mut Registry, stats: &Stats) {
-    let mut totals: BTreeMap<Connection, BackendCounters> = BTreeMap::new();
-    for (account, counters) in &stats.totals {
-        let text = |label: &Option<mesh_api::model::Label>| {
-            label.as_ref().map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
-        };
-        let labels = Connection {
-            reporter: "source",
-            request_protocol: if account.udp { "udp" } else { "tcp" },
-            destination_service: host(account),
-            destination_service_name: part(account, |service| &service.name),
-            destination_service_namespace: part(account, |service| &service.namespace),
-            destination_workload: text(&account.workload),
-            destination_version: text(&account.version),
-        };
-        let total = totals.entry(labels).or_default();
-        *total = total.plus(*counters);
+    let mut rows: BTreeMap<Connection, Row> = BTreeMap::new();
+    for ((source, account), row) in &stats.edges {
+        rows.entry(Connection::of(source, account)).or_default().add(row);
+    }
+    // Before a connection is made, nobody knows who makes it.
+    for (account, BackendCounters { attempts, .. }) in &stats.totals {
+        let row = rows.entry(Connection::of(&Source::Unknown, account)).or_default();
+        row.counters.attempts = row.counters.attempts.wrapping_add(*attempts);
     }
     for (name, help, value) in COLUMNS {
         let family = Family::<Connection, Counter>::default();
-        for (labels, counters) in &totals {
-            family.get_or_create(labels).inc_by(value(counters));
+        for (labels, row) in &rows {
+            family.get_or_create(labels).inc_by(value(&row.counters));
         }
         registry.register(name, help, family);
     }
-    let rtt = Family::<Connection, Counter<f64, std::sync::atomic::AtomicU64>>::default();
-    for (labels, counters) in &totals {
-        #[expect(clippy::cast_precision_loss, reason = "a sum of microseconds")]
-        let seconds = counters.rtt_us as f64 / 1e6;
-        rtt.get_or_create(labels).inc_by(seconds);
+    for (name, help, value) in SECONDS {
+        let family = Family::<Connection, Counter<f64, std::sync::atomic::AtomicU64>>::default();
+        for (labels, row) in &rows {
+            #[expect(clippy::cast_precision_loss, reason = "a sum of microseconds")]
+            let seconds = value(row) as f64 / 1e6;
+            family.get_or_create(labels).inc_by(seconds);
+        }
+        registry.register(name, help, family);
     }
-    registry.register(
-        "mesh_tcp_rtt_seconds",
-        "Sum of the smoothed round-trip times at the end of connections",
-        rtt,
-    );
+    clients(registry, &rows);
     let refused = Family::<ServiceLabels, Counter>::default();
     for (account, counters) in &stats.without_backend {
         let destination_service = host(account);
@@ -162,6 +199,36 @@ fn connections(registry: &mut Registry, stats: &Stats) {
         "mesh_tcp_connects_without_backend",
         "Connects to services that no backend could take",
         refused,
+    );
+}
+
+/// What only edges count.
+fn clients(registry: &mut Registry, rows: &BTreeMap<Connection, Row>) {
+    let timed = Family::<Connection, Counter>::default();
+    let failures = Family::<Failure, Counter>::default();
+    for (labels, row) in rows {
+        timed.get_or_create(labels).inc_by(row.timed);
+        for (code, count) in (0..).zip(row.failures).filter(|(_, count)| *count > 0) {
+            let cause = FailureCause { code }.name();
+            let labels = Failure {
+                cause,
+                request_protocol: labels.request_protocol,
+                destination_service: labels.destination_service.clone(),
+                destination_workload: labels.destination_workload.clone(),
+                source_workload: labels.source_workload.clone(),
+            };
+            failures.get_or_create(&labels).inc_by(count);
+        }
+    }
+    registry.register(
+        "mesh_tcp_timed_connections",
+        "Closed connections of which it is known how long they were open",
+        timed,
+    );
+    registry.register(
+        "mesh_tcp_connection_failures",
+        "Connections that did not get established, by cause",
+        failures,
     );
 }
 

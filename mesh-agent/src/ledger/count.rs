@@ -2,6 +2,7 @@
 //! and written to disk alike. Arithmetic wraps, so that a watermark may lie "below zero".
 
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::edge::EdgeCounters;
 
 /// A set of counters.
 pub trait Count: Copy + Default + PartialEq + Eq + std::fmt::Debug {
@@ -60,3 +61,47 @@ count!(BackendCounters {
 });
 count!(ServiceCounters { refused, passed });
 count!(ReasonCount { count });
+
+impl Count for EdgeCounters {
+    fn numbers(&self) -> Vec<u64> {
+        let Self {
+            opened,
+            closed,
+            failed,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            rtt_us,
+            duration_us,
+        } = *self;
+        let mut numbers =
+            vec![opened, closed, bytes_sent, bytes_received, retransmits, rtt_us, duration_us];
+        numbers.extend(failed);
+        numbers
+    }
+
+    fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let (first, failed) = numbers.split_at_checked(7)?;
+        let [opened, closed, bytes_sent, bytes_received, retransmits, rtt_us, duration_us] = *first
+        else {
+            return None;
+        };
+        let failed = failed.try_into().ok()?;
+        Some(Self {
+            opened,
+            closed,
+            failed,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            rtt_us,
+            duration_us,
+        })
+    }
+
+    fn combine(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self {
+        let (mine, other) = (self.numbers(), other.numbers());
+        let both: Vec<u64> = mine.into_iter().zip(other).map(|(a, b)| by(a, b)).collect();
+        Self::from_numbers(&both).unwrap_or_default()
+    }
+}

@@ -3,6 +3,7 @@
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::service::ServiceIndex;
 
 use super::{Held, MapError, MapStore};
@@ -63,5 +64,9 @@ impl<M: MapStore> MapStore for FaultyMaps<M> {
 
     fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
         self.inner.service_counters(index)
+    }
+
+    fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
+        self.inner.edges()
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::service::ServiceIndex;
 
 use crate::compile::Limits;
@@ -101,6 +102,10 @@ pub trait MapStore {
 
     /// A service's counters, summed over the CPUs.
     fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError>;
+
+    /// What is counted by client, summed over the CPUs. To be read before the backends' counters:
+    /// whoever is counted here is counted there first.
+    fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError>;
 
     /// The backends' counters from index 0 to `end`, as far as there are any.
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {

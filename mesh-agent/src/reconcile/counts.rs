@@ -111,12 +111,9 @@ impl<M: MapStore> Reconciler<M> {
         let mut totals = self.journal.settled().clone();
         let image = &self.state.actual;
         let counters = self.maps.all_backend_counters(image.backends.end())?;
-        let leaving: BTreeMap<_, _> = self.journal.leaving_backends().collect();
         for (index, raw) in (0..).map(|index| BackendIndex { index }).zip(counters) {
             if image.backends.contains_key(&index) {
-                let left = leaving.get(&index).map(|account| (*account).clone());
-                let account = left.or_else(|| self.state.account(index)).unwrap_or_default();
-                let total = totals.entry(account).or_default();
+                let total = totals.entry(self.account(index)).or_default();
                 *total = total.plus(self.journal.counted(index, raw));
             }
         }

@@ -10,6 +10,7 @@
 
 mod counts;
 mod demand;
+mod edges;
 mod flags;
 mod guarded;
 mod guards;
@@ -35,6 +36,7 @@ use self::state::State;
 pub use self::update::Removed;
 use crate::compile::{Kernel, Rejection};
 use crate::diff::MapOp;
+use crate::edges::names::Names;
 use crate::guard::directory::Directory;
 use crate::image::MapImage;
 use crate::ledger::Journal;
@@ -61,6 +63,7 @@ const CONNECTING: Duration = Duration::from_secs(130);
 pub struct Reconciler<M> {
     maps: M,
     journal: Journal,
+    names: Names,
     state: State,
     report: Report,
     /// Backends that the journal has as leaving.
@@ -86,6 +89,7 @@ impl<M: MapStore> Reconciler<M> {
         let mut reconciler = Self {
             maps,
             journal,
+            names: Names::default(),
             state,
             report: Report::default(),
             left: BTreeSet::new(),

@@ -1,6 +1,7 @@
 //! The thread that owns the maps. Everybody else asks it by message, so that writes have one
 //! order and system calls do not hold up the network.
 
+mod edges;
 mod maps;
 mod pace;
 mod stats;
@@ -14,6 +15,7 @@ use mesh_api::model::{Health, ObjectName};
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
+use self::edges::Clients;
 use self::maps::Maps;
 use self::pace::Pace;
 pub use self::stats::Stats;
@@ -154,6 +156,7 @@ impl Inbox {
         pin_path: PathBuf,
     ) {
         let mut maps = Maps::new(reconciler, enrol, upkeep, pin_path);
+        let mut clients = Clients::default();
         let mut pace = Pace::new(Instant::now());
         loop {
             let now = Instant::now();
@@ -182,7 +185,7 @@ impl Inbox {
                     reply.map(|reply| reply.send(())).transpose().unwrap_or_default();
                 }
                 Ok(Request::Stats(reply)) => {
-                    let stats = stats(&maps);
+                    let stats = stats(&mut maps, &mut clients);
                     // Whoever asked may have gone.
                     drop(reply.send(stats));
                 }
@@ -194,6 +197,7 @@ impl Inbox {
                     }
                 }
                 Ok(Request::EnrolNew(fresh)) => {
+                    maps.reconciler.meet(fresh.iter().map(|(id, _)| *id));
                     // They come again with all verdicts, and that is tried until it succeeds.
                     if let Err(error) = maps.enrol.add(&fresh) {
                         tracing::warn!(%error, "verdicts on new cgroups are late");

@@ -9,8 +9,10 @@ use mesh_common::names;
 use mesh_common::reason::Reason;
 
 use super::Maps;
+use super::edges::{Clients, Counted};
 use crate::accel::live::Live;
 use crate::compile::{Limits, Rejection};
+use crate::edges::Rows;
 use crate::ledger::{Account, Totals};
 use crate::maps::kernel::{KernelMaps, conns};
 use crate::maps::{MapError, MapStore as _};
@@ -22,6 +24,8 @@ use crate::sockets;
 pub struct Stats {
     /// Connections by who is counted.
     pub totals: Totals,
+    /// The same, also by who makes them.
+    pub edges: Rows,
     /// Connections that no backend could take, by service.
     pub without_backend: BTreeMap<Account, ServiceCounters>,
     /// Exits of the programs by reason.
@@ -47,8 +51,9 @@ pub struct Stats {
 }
 
 /// Reads everything.
-pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
+pub(super) fn stats(state: &mut Maps, clients: &mut Clients) -> Result<Stats, MapError> {
     let began = Instant::now();
+    let Counted { totals, rows, used } = clients.read(&mut state.reconciler)?;
     let reconciler = &state.reconciler;
     let maps = reconciler.maps();
     let journal = reconciler.journal();
@@ -66,9 +71,11 @@ pub(super) fn stats(state: &Maps) -> Result<Stats, MapError> {
     let mut usage = usage(reconciler, maps.limits());
     usage.extend(state.enrol.usage());
     usage.push(state.upkeep.usage());
+    usage.push((names::EDGES, u64::try_from(used).unwrap_or(u64::MAX), maps.most_edges().into()));
     usage.push((names::CONNS, conns::used(&state.pin_path)?, u64::from(limits::CONNS)));
     Ok(Stats {
-        totals: reconciler.totals()?,
+        totals,
+        edges: rows,
         without_backend: reconciler.without_backend()?,
         reasons: maps.reasons()?.into_iter().map(reason).collect(),
         usage,

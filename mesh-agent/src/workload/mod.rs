@@ -1,7 +1,8 @@
-//! Workloads: who runs in a cgroup (`identity`, pure), the list of all of this node
-//! (`inventory`, pure), and how it is told: to the control plane (`report`) and on the agent's
+//! Workloads: who runs in a cgroup (`identity`, pure; `by_id` asks for its path), the list of all
+//! of this node (`inventory`, pure), and how it is told: to the control plane (`report`) and on the agent's
 //! HTTP port (`http`).
 
+pub mod by_id;
 pub mod http;
 pub mod identity;
 pub mod inventory;

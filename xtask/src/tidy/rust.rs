@@ -10,12 +10,13 @@ const MAIN_LINES: usize = 80;
 const BINARIES: [&str; 2] = ["mesh-agent/src/", "mesh-control/src/"];
 
 /// Where unsafe code may stand: the kernel's memory, system calls, and proofs of layout.
-const UNSAFE: [&str; 10] = [
+const UNSAFE: [&str; 11] = [
     "mesh-agent/src/accel/sys",
     "mesh-agent/src/bpf/mapped",
     "mesh-agent/src/bpf/pinned",
     "mesh-agent/src/bpf/sys",
     "mesh-agent/src/memory",
+    "mesh-agent/src/workload/by_id",
     "mesh-common/src/layout",
     "mesh-ebpf/src/ctx/",
     "mesh-ebpf/src/floor",

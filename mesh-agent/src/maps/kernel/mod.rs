@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
 use mesh_common::policy::Policy;
@@ -48,6 +49,7 @@ pub struct KernelMaps {
     guards: Guards,
     auto: AutoClients,
     backend_counters: Arc<Pinned<u32, BackendCounters>>,
+    edges: Pinned<EdgeKey, EdgeCounters>,
     service_counters: Pinned<u32, ServiceCounters>,
     reasons: Pinned<u32, ReasonCount>,
     tunables: Pinned<u32, Tunables>,
@@ -67,6 +69,7 @@ impl KernelMaps {
             guards: Guards::open(pin_path)?,
             auto: AutoClients::open(pin_path)?,
             backend_counters: Arc::new(pinned(pin_path, names::BACKEND_COUNTERS)?),
+            edges: pinned(pin_path, names::EDGES)?,
             service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
             reasons: pinned(pin_path, names::REASONS)?,
             tunables: pinned(pin_path, names::TUNABLES)?,
@@ -93,6 +96,12 @@ impl KernelMaps {
             counts.get(at).copied().unwrap_or_default()
         };
         Ok(Reason::NAMES.into_iter().map(|(reason, name)| (reason, name, count(reason))).collect())
+    }
+
+    /// How many edges there can be.
+    #[must_use]
+    pub const fn most_edges(&self) -> u32 {
+        self.edges.info().max_entries
     }
 
     fn put_frontends(&self, entries: &[(FrontendKey, Frontend)]) -> Result<(), MapError> {
@@ -313,6 +322,12 @@ impl MapStore for KernelMaps {
     fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
         let values = self.service_counters.entry(index.index);
         values.map(|values| total(&values)).map_err(read_error(names::SERVICE_COUNTERS))
+    }
+
+    fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
+        let mut edges = Vec::new();
+        let read = self.edges.each(|key, values| edges.push((key, total(values))));
+        read.map_err(read_error(names::EDGES)).map(|()| edges)
     }
 
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {

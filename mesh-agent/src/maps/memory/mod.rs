@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::service::ServiceIndex;
 
 pub use self::reader::{Client, Outcome, Reader};
@@ -21,6 +22,7 @@ use crate::image::MapImage;
 pub struct MemoryMaps {
     image: MapImage,
     counters: BTreeMap<BackendIndex, BackendCounters>,
+    edges: BTreeMap<EdgeKey, EdgeCounters>,
     limits: Limits,
     held: Held,
 }
@@ -32,6 +34,7 @@ impl MemoryMaps {
         Self {
             image: MapImage::default(),
             counters: BTreeMap::new(),
+            edges: BTreeMap::new(),
             limits,
             held: Held::default(),
         }
@@ -83,5 +86,9 @@ impl MapStore for MemoryMaps {
 
     fn service_counters(&self, _index: ServiceIndex) -> Result<ServiceCounters, MapError> {
         Ok(ServiceCounters::default())
+    }
+
+    fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
+        Ok(self.edges.iter().map(|(key, counters)| (*key, *counters)).collect())
     }
 }

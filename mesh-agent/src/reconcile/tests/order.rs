@@ -3,6 +3,7 @@
 
 use mesh_common::affinity::Affinity;
 use mesh_common::backend::{Backend, BackendFlags};
+use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
@@ -112,6 +113,9 @@ impl<M: MapStore> MapStore for Recording<M> {
         index: ServiceIndex,
     ) -> Result<mesh_common::counter::ServiceCounters, MapError> {
         self.maps.service_counters(index)
+    }
+    fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
+        self.maps.edges()
     }
 }
 

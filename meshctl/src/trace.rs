@@ -88,6 +88,7 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::Diff(_)
         | Command::Status
         | Command::Health(_)
+        | Command::Stat(_)
         | Command::Workloads(_)
         | Command::Completion(_)
         | Command::Version => None,

@@ -25,14 +25,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct ControlPlane {
     process: Option<Process>,
     netns: Arc<NetNs>,
+    extra: Vec<String>,
     scratch: Scratch,
 }
 
 impl ControlPlane {
     /// Starts one and waits until it is healthy.
     pub fn start(netns: &Arc<NetNs>) -> anyhow::Result<Self> {
-        let mut control =
-            Self { process: None, netns: Arc::clone(netns), scratch: Scratch::create("control")? };
+        Self::start_with(netns, &[])
+    }
+
+    /// The same, with further flags.
+    pub fn start_with(netns: &Arc<NetNs>, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut control = Self {
+            process: None,
+            netns: Arc::clone(netns),
+            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
+            scratch: Scratch::create("control")?,
+        };
         control.restart()?;
         Ok(control)
     }
@@ -50,6 +60,7 @@ impl ControlPlane {
             "--health-warmup",
             "5s",
         ]);
+        command.args(&self.extra);
         let log = self.scratch.path().join("log");
         let place = Place::in_netns(&self.netns);
         let process = Process::spawn("mesh-control", command, &place, Some(&log))?;

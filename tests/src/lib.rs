@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod netns;
 pub mod nginx;
 pub mod node;
+pub mod otlp;
 pub mod process;
 pub mod programs;
 pub mod require;

@@ -22,6 +22,7 @@ use crate::scratch::Scratch;
 #[derive(Debug)]
 pub struct Meshctl {
     netns: Arc<NetNs>,
+    env: Vec<(String, String)>,
     scratch: Scratch,
     files: AtomicU32,
 }
@@ -86,15 +87,22 @@ impl Meshctl {
     pub fn new(netns: &Arc<NetNs>) -> anyhow::Result<Self> {
         Ok(Self {
             netns: Arc::clone(netns),
+            env: Vec::new(),
             scratch: Scratch::create("meshctl")?,
             files: AtomicU32::new(0),
         })
     }
 
+    /// Runs it from now on with this in its environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Runs it with `args`, whatever comes out.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Said> {
         let mut command = Command::new(bins::workspace("meshctl")?);
-        command.env("MESH_SERVER", format!("http://{API}")).args(args);
+        command.env("MESH_SERVER", format!("http://{API}"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value))).args(args);
         run_command(command, &Place::in_netns(&self.netns))
     }
 

@@ -64,12 +64,7 @@ impl PushSpans {
             span::add_link(&span, &other);
         }
         if let Some(context) = span::context_of(&span) {
-            let own = wire::Revision { revision: 0, traceparent: context.to_string() };
-            let bodies = last.resources.iter_mut().filter_map(|it| it.resource.as_mut());
-            for body in bodies {
-                // Fields that follow are merged into the message.
-                body.value.extend(own.encode_to_vec());
-            }
+            put(context.to_string(), last);
         }
         self.open = Some(Open { nonce: last.nonce.clone(), span });
     }
@@ -88,10 +83,63 @@ impl PushSpans {
     }
 }
 
+/// Adds a `traceparent` to the message in a response; its version stays.
+fn put(traceparent: String, response: &mut DeltaDiscoveryResponse) {
+    let added = wire::Revision { revision: 0, traceparent }.encode_to_vec();
+    for body in response.resources.iter_mut().filter_map(|it| it.resource.as_mut()) {
+        // Fields that follow are merged into the message.
+        body.value.extend_from_slice(&added);
+    }
+}
+
 impl Drop for PushSpans {
     fn drop(&mut self) {
         if let Some(Open { span, .. }) = &self.open {
             span::failed(span, "the stream has ended before an answer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mesh_api::resource::encode;
+    use mesh_xds::ads::{Any, Resource};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn last() -> DeltaDiscoveryResponse {
+        let (value, version) = encode(&wire::Revision { revision: 7, traceparent: String::new() });
+        let body = Any { type_url: REVISION.to_owned(), value };
+        let resource = Resource { version, resource: Some(body), ..Resource::default() };
+        DeltaDiscoveryResponse {
+            type_url: REVISION.to_owned(),
+            nonce: "1".to_owned(),
+            resources: vec![resource],
+            ..DeltaDiscoveryResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_traceparent_changes_neither_the_revision_nor_the_version() {
+        let mut response = last();
+        put("00-a-b-01".to_owned(), &mut response);
+        let resource = response.resources.first().unwrap();
+        assert_eq!(resource.version, last().resources.first().unwrap().version);
+        let body = resource.resource.as_ref().unwrap().value.as_slice();
+        let expected = wire::Revision { revision: 7, traceparent: "00-a-b-01".to_owned() };
+        assert_eq!(wire::Revision::decode(body), Ok(expected));
+    }
+
+    #[test]
+    fn where_nothing_is_traced_nothing_is_sent_and_nothing_is_kept() {
+        let nodes = Nodes::new(Arc::new(Metrics::new()));
+        let mut spans = PushSpans::default();
+        let mut responses = vec![last()];
+        spans.sending(&mut responses, &Progress::default(), &nodes);
+        assert_eq!(responses, [last()]);
+        assert!(spans.open.is_none());
     }
 }

@@ -29,6 +29,8 @@ use crate::readiness::{Readiness, State};
 use crate::store::Store;
 use crate::store::redb::{Limits, RedbStore};
 use crate::telemetry::book::TrafficBook;
+use crate::telemetry::config::TrafficConfig;
+use crate::telemetry::metrics::TelemetryMetrics;
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
 use crate::xds::{Ads, Nodes};
@@ -82,7 +84,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
-    let traffic = Arc::new(TrafficBook::new(metrics.telemetry.clone()));
+    let traffic = Arc::new(traffic(config.traffic, metrics.telemetry.clone()));
     tasks.spawn(count(Arc::clone(&traffic), shutdown.clone()));
     let publisher = Publisher::new(
         Arc::clone(&world),
@@ -217,6 +219,13 @@ async fn serve(
 async fn follow(health: Arc<HealthBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
     health.run(shutdown).await;
     Ok(())
+}
+
+fn traffic(config: TrafficConfig, metrics: TelemetryMetrics) -> TrafficBook {
+    let TrafficConfig { history_memory, max_series } = config;
+    let most = config.most_bytes() >> 20;
+    tracing::info!(history_memory, max_series, "traffic takes {most} MiB of memory at most");
+    TrafficBook::new(config, metrics, Instant::now())
 }
 
 /// Has time go on for what agents have counted.

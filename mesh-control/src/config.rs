@@ -10,6 +10,7 @@ use mesh_api::manifest::duration::parse_duration;
 pub use mesh_telemetry::{LogFormat, TraceArgs};
 
 use crate::store::redb::FILE_NAME;
+use crate::telemetry::config::TrafficConfig;
 
 /// Where the data goes if this can be written.
 const SYSTEM_DIR: &str = "/var/lib/mesh";
@@ -47,6 +48,10 @@ pub struct Config {
         value_parser = duration
     )]
     pub health_warmup: Duration,
+
+    /// How much of the traffic is remembered.
+    #[command(flatten)]
+    pub traffic: TrafficConfig,
 
     /// How log lines look
     #[arg(long, env = "MESH_LOG_FORMAT", value_name = "FORMAT", default_value = "plain")]

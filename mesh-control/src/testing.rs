@@ -14,6 +14,7 @@ use crate::app::{self, Bound};
 use crate::config::{Config, LogFormat, TraceArgs};
 use crate::health::book::HealthBook;
 use crate::metrics::Metrics;
+use crate::telemetry::config::TrafficConfig;
 use crate::world::World;
 
 /// How long after the start nothing is said about health.
@@ -169,6 +170,7 @@ impl Running {
             http: free,
             insecure: false,
             health_warmup,
+            traffic: TrafficConfig::default(),
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),
         });

@@ -122,6 +122,21 @@ pub struct Subject<T> {
     pub source_node: T,
 }
 
+impl Subject<String> {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn as_strs(&self) -> Subject<&str> {
+        Subject {
+            namespace: &self.namespace,
+            service: &self.service,
+            version: &self.version,
+            workload: &self.workload,
+            source_workload: &self.source_workload,
+            source_node: &self.source_node,
+        }
+    }
+}
+
 impl Subject<&str> {
     /// A copy of its own.
     #[must_use]

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::collector::Outcome;
+use super::series::metrics::HistoryMetrics;
 use super::services::ServiceMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +25,8 @@ pub struct TelemetryMetrics {
     omitted: Gauge,
     /// Edges whose totals fell.
     pub resets: Counter,
+    /// What is kept over time.
+    pub history: HistoryMetrics,
     /// Traffic by service.
     pub services: ServiceMetrics,
 }
@@ -72,6 +75,7 @@ impl TelemetryMetrics {
         let it = self.resets.clone();
         let help = "Times that totals of an edge fell, because its node had lost them";
         to.register("mesh_control_traffic_resets", help, it);
+        self.history.register(to);
         self.services.register(to);
     }
 

@@ -2,15 +2,21 @@
 //! a while, and handed out. In memory only: after a restart the agents, which have the totals, say
 //! it again.
 //!
-//! `collector` makes growth out of totals and gives it to handlers ([`Collect`]). `counts`, `edge`
-//! and `collector` are pure; `book` has the clock and the locks.
+//! `collector` makes growth out of totals and gives it to handlers ([`Collect`]): `series` keeps it
+//! over time, `services` counts it in metrics. `query` puts answers together. All of these are pure;
+//! `book` has the locks and is told the time.
 
 pub mod book;
 pub mod collector;
+pub mod config;
 pub mod counts;
 pub mod edge;
 pub mod metrics;
+pub mod query;
+pub mod series;
 pub mod services;
+#[cfg(test)]
+mod tests;
 
 use collector::{Change, NodeId};
 

@@ -6,9 +6,10 @@ use mesh_api::convert::milliseconds;
 use mesh_api::wire;
 use tonic::Status;
 
-use crate::telemetry::book::{Row, TrafficBook};
+use crate::telemetry::book::TrafficBook;
 use crate::telemetry::counts::{CAUSES, Counts};
 use crate::telemetry::edge::{By, Reporter, Select, Subject};
+use crate::telemetry::query::{Line, Point, Row};
 
 /// Most rows of one answer: some 3 MB, where clients take 4 MB.
 const MAX_ROWS: usize = 10_000;
@@ -18,6 +19,13 @@ const WINDOWS_MS: (u64, u64) = (1_000, 3_600_000);
 /// Time between the answers of a watch: the default, and the shortest and longest.
 const EVERY_MS: u64 = 1_000;
 const EVERYS_MS: (u64, u64) = (250, 60_000);
+
+/// How far back: the default, and the least and most.
+const RANGE_MS: u64 = 900_000;
+const RANGES_MS: (u64, u64) = (1_000, 86_400_000);
+/// Points of a row: the default, and the most.
+const POINTS: u32 = 300;
+const MAX_POINTS: u32 = 1_440;
 
 /// A question about totals and rates.
 #[derive(Clone, Debug)]
@@ -55,6 +63,53 @@ impl Question {
     }
 }
 
+/// A question about what was counted over time.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    select: Select,
+    range: Duration,
+    points: u32,
+}
+
+impl History {
+    pub(super) fn new(request: wire::SeriesRequest) -> Result<Self, Status> {
+        let wire::SeriesRequest { of, range_ms, points } = request;
+        let range = bounded("range_ms", range_ms, RANGE_MS, RANGES_MS)?;
+        if points > MAX_POINTS {
+            return Err(Status::invalid_argument(format!(
+                "points {points}: it can be 1 to {MAX_POINTS}, or 0 for {POINTS}"
+            )));
+        }
+        let points = if points == 0 { POINTS } else { points };
+        Ok(Self { select: select(of.unwrap_or_default())?, range, points })
+    }
+
+    /// `time` is the Unix time of `now`.
+    pub(super) fn ask(
+        &self,
+        book: &TrafficBook,
+        now: Instant,
+        time: Duration,
+    ) -> Result<wire::SeriesResponse, Status> {
+        let plot = book.plot(&self.select, self.range, self.points, now);
+        let plot = plot.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(wire::SeriesResponse {
+            rows: plot.lines.into_iter().map(series_row).collect(),
+            step_ms: milliseconds(plot.step),
+            end_ms: milliseconds(time.saturating_sub(plot.since_end)),
+        })
+    }
+}
+
+fn series_row(line: Line) -> wire::SeriesRow {
+    let points = line.points.into_iter().map(|Point { ago, counts, partial }| wire::SeriesPoint {
+        ago: u32::try_from(ago).unwrap_or(u32::MAX),
+        traffic: Some(traffic(&counts)),
+        partial,
+    });
+    wire::SeriesRow { edge: Some(edge(line.subject)), points: points.collect() }
+}
+
 fn select(request: wire::StatRequest) -> Result<Select, Status> {
     let by = match wire::GroupBy::try_from(request.by) {
         Ok(wire::GroupBy::Unspecified | wire::GroupBy::Service) => By::Service,
@@ -82,7 +137,7 @@ fn select(request: wire::StatRequest) -> Result<Select, Status> {
 }
 
 /// A time within bounds; 0 is the default.
-pub(super) fn bounded(
+fn bounded(
     field: &str,
     value: u64,
     default: u64,
@@ -108,7 +163,7 @@ fn stat_row(row: Row) -> wire::StatRow {
     }
 }
 
-pub(super) fn edge(subject: Subject<String>) -> wire::Edge {
+fn edge(subject: Subject<String>) -> wire::Edge {
     let Subject { namespace, service, version, workload, source_workload, source_node } = subject;
     wire::Edge {
         namespace,
@@ -121,7 +176,7 @@ pub(super) fn edge(subject: Subject<String>) -> wire::Edge {
     }
 }
 
-pub(super) fn traffic(counts: &Counts) -> wire::Traffic {
+fn traffic(counts: &Counts) -> wire::Traffic {
     let Counts {
         attempts,
         opened,

@@ -8,7 +8,7 @@ mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::Stream;
 use mesh_api::wire;
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use crate::telemetry::book::TrafficBook;
 use crate::telemetry::metrics::TelemetryMetrics;
-use convert::Question;
+use convert::{History, Question};
 
 /// Largest report, in bytes: of [`report::MAX_EDGES`] edges with long names.
 const MAX_REPORT: usize = 64 << 20;
@@ -106,9 +106,16 @@ impl Telemetry for TelemetryApi {
 
     async fn series(
         &self,
-        _: Request<wire::SeriesRequest>,
+        request: Request<wire::SeriesRequest>,
     ) -> Result<Response<wire::SeriesResponse>, Status> {
-        Err(Status::unimplemented("this control plane keeps no series: ask for Stat"))
+        let history = History::new(request.into_inner())?;
+        let book = Arc::clone(&self.book);
+        let answer = tokio::task::spawn_blocking(move || {
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            history.ask(&book, Instant::now(), time)
+        });
+        let answer = answer.await.map_err(|error| Status::internal(error.to_string()))??;
+        Ok(Response::new(answer))
     }
 }
 

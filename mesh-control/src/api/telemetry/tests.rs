@@ -1,5 +1,7 @@
 //! Reports, questions and watches over real sockets.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use mesh_api::wire;
 use mesh_api::wire::GroupBy;
 use mesh_api::wire::telemetry_client::TelemetryClient;
@@ -213,6 +215,43 @@ async fn what_cannot_be_is_refused_with_what_to_do() {
         assert!(error.message().contains(says), "{error}");
     }
     assert_eq!(ask(&mut it, wire::StatRequest::default()).await, rows(&[]));
+    it.control.stop().await;
+}
+
+#[tokio::test]
+async fn what_grows_is_in_the_window_and_in_the_series() {
+    let mut it = reported().await;
+    let news = vec![(edge("web", "db", "", "db-1"), traffic(27, 27))];
+    it.reports.report(report("n2", 2, news)).await.unwrap();
+    let db = wire::StatRequest { service: "db".to_owned(), ..wire::StatRequest::default() };
+    let mut answers = it.telemetry.watch(db.clone()).await.unwrap().into_inner();
+    let seen = async {
+        loop {
+            let answer = answers.message().await.unwrap().unwrap();
+            let row = answer.rows[0].clone();
+            let window = row.window.unwrap_or_default();
+            if window.opened > 0 {
+                return (window, row.window_ms);
+            }
+        }
+    };
+    let (window, length) = tokio::time::timeout(PATIENCE, seen).await.unwrap();
+    assert_eq!((window.opened, window.attempts, window.failed), (20, 20, 0));
+    assert!((1_000..=10_000).contains(&length), "{length}");
+
+    let request = wire::SeriesRequest { of: Some(db), range_ms: 60_000, points: 60 };
+    let series = it.telemetry.series(request.clone()).await.unwrap().into_inner();
+    assert_eq!((series.step_ms, series.rows.len()), (1_000, 1));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ago = u64::try_from(now.as_millis()).unwrap().abs_diff(series.end_ms);
+    assert!(ago < 20_000, "{ago}");
+    let points = &series.rows[0].points;
+    assert!(points.windows(2).all(|two| two[0].ago == two[1].ago + 1), "{points:?}");
+    let opened = points.iter().map(|it| it.traffic.as_ref().unwrap().opened);
+    assert_eq!(opened.sum::<u64>(), 20);
+    let day = wire::SeriesRequest { range_ms: 86_400_001, ..request };
+    let error = it.telemetry.series(day).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
     it.control.stop().await;
 }
 

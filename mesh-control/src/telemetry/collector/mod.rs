@@ -120,9 +120,9 @@ struct Edges {
 /// How nodes are doing at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attendance {
-    /// Those of which it is known what they counted until then, ascending.
+    /// Those whose reports are in time, ascending.
     pub known: Vec<NodeId>,
-    /// The others, ascending.
+    /// Those whose reports are late, ascending.
     pub late: Vec<NodeId>,
 }
 
@@ -180,13 +180,14 @@ impl Collector {
         self.nodes.values().flat_map(Node::totals)
     }
 
-    /// Who is known at `now`, when the last step had the length `step`.
+    /// Of whom it is known at `now` what they have counted. Of those who have never reported all,
+    /// this cannot be said.
     #[must_use]
-    pub fn attendance(&self, step: Duration, now: Instant) -> Attendance {
+    pub fn attendance(&self, now: Instant) -> Attendance {
         let mut attendance = Attendance::default();
         for node in self.nodes.values().filter(|node| node.is_complete()) {
-            let known = node.is_known(step, now);
-            let list = if known { &mut attendance.known } else { &mut attendance.late };
+            let late = node.is_late(now);
+            let list = if late { &mut attendance.late } else { &mut attendance.known };
             list.push(node.id());
         }
         attendance.known.sort_unstable();

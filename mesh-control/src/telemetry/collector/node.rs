@@ -185,12 +185,6 @@ impl Node {
         const GRACE: Duration = Duration::from_secs(1);
         self.away(now) > self.interval * 2 + GRACE
     }
-
-    /// Whether it is known what it has counted in the step of this length that ends at `now`. Of a
-    /// node that reports more seldom than steps end, this is so in those with a report.
-    pub(super) fn is_known(&self, step: Duration, now: Instant) -> bool {
-        self.away(now) <= step || (self.interval <= step * 3 / 2 && !self.is_late(now))
-    }
 }
 
 impl Edges {

@@ -52,10 +52,10 @@ fn the_first_full_report_counts_into_totals_only() {
     // A control plane that starts anew meets an agent in the middle of its run.
     assert_eq!(take(&mut it, report("a", 7, false, &[("x", 50)]), now), (0, true, 50, 0));
     assert_eq!(take(&mut it, report("a", 8, false, &[("y", 10)]), now), (0, true, 60, 0));
-    assert!(it.attendance(SECOND, now).known.is_empty());
+    assert!(it.attendance(now).known.is_empty());
     let all = report("a", 9, true, &[("x", 51), ("y", 10), ("z", 9)]);
     assert_eq!(take(&mut it, all, now), (1, false, 70, 0));
-    assert_eq!(it.attendance(SECOND, now).known.len(), 1);
+    assert_eq!(it.attendance(now).known.len(), 1);
     // From here on an edge that is new is new.
     assert_eq!(take(&mut it, report("a", 10, false, &[("new", 3)]), now), (3, false, 73, 0));
 }
@@ -117,7 +117,7 @@ fn nodes_are_late_then_forgotten_with_all_their_memory() {
     take(&mut it, report("a", 1, true, &[("x", 5)]), now);
     assert!(it.late(now + 3 * SECOND).is_empty());
     assert_eq!(it.late(now + 4 * SECOND), ["n1"]);
-    let attendance = it.attendance(SECOND, now + 4 * SECOND);
+    let attendance = it.attendance(now + 4 * SECOND);
     assert_eq!((attendance.known.len(), attendance.late.len()), (0, 1));
     it.forget(now + FORGOTTEN);
     assert_eq!((it.size(), it.bytes(), total(&it)), ((0, 0), 0, 0));
@@ -126,12 +126,11 @@ fn nodes_are_late_then_forgotten_with_all_their_memory() {
 }
 
 #[test]
-fn a_node_that_reports_seldom_is_known_when_it_reports() {
+fn a_node_that_reports_seldom_is_late_by_its_own_interval() {
     let (mut it, now) = (Collector::new(LIMITS), Instant::now());
     it.take(Report { interval: 5 * SECOND, ..report("a", 1, true, &[]) }, now).unwrap();
-    let known = |after: u32| it.attendance(SECOND, now + after * SECOND).known.len();
-    assert_eq!((known(1), known(2), known(5)), (1, 0, 0));
-    assert!(it.late(now + 10 * SECOND).is_empty());
+    assert!(it.late(now + 11 * SECOND).is_empty());
+    assert_eq!(it.late(now + 12 * SECOND), ["n1"]);
 }
 
 #[test]

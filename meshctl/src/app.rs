@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::client::Context;
 use crate::commands::{
     apply, completion, delete, deregister, describe, diff, get, health, history, register,
-    rollback, stat, status, version, workloads,
+    rollback, stat, status, top, version, workloads,
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
@@ -98,6 +98,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status => status::run(context).await,
         Command::Health(args) => health::run(context, args).await,
         Command::Stat(args) => stat::run(context, args).await,
+        Command::Top(args) => top::run(context, args).await,
         Command::Workloads(args) => workloads::run(context, args).await,
         Command::Register(args) => register::run(context, args).await,
         Command::Deregister(args) => deregister::run(context, args).await,

@@ -7,7 +7,7 @@ use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
     apply, completion, delete, deregister, describe, diff, get, health, history, register,
-    rollback, stat, workloads,
+    rollback, stat, top, workloads,
 };
 use crate::output::Format;
 
@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Health(health::Args),
     /// Show the traffic of services, or of whatever else it is counted by.
     Stat(stat::Args),
+    /// Show traffic as it changes, on a terminal.
+    Top(top::Args),
     /// Show who runs on each node, and whether they are in the mesh.
     Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.
@@ -106,6 +108,13 @@ pub(crate) struct Wait {
 /// A duration as manifests write it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write it like 250ms, 5s or 1m30s".to_owned())
+}
+
+/// The time between two answers of a command that stays: what the control plane is ready for.
+pub(crate) fn every(text: &str) -> Result<Duration, String> {
+    let every = duration(text)?;
+    let right = (Duration::from_millis(250)..=Duration::from_mins(1)).contains(&every);
+    if right { Ok(every) } else { Err("it can be 250ms to 1m".to_owned()) }
 }
 
 #[cfg(test)]

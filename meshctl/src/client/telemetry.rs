@@ -24,6 +24,16 @@ impl Client {
         let answer = tokio::time::timeout(self.limit.left(), self.telemetry.watch(message)).await;
         known(&self.server, answer)?.ok_or_else(not_gathered)
     }
+
+    /// What was counted over time; nothing from a control plane that does not keep it.
+    pub(crate) async fn series(
+        &mut self,
+        message: wire::SeriesRequest,
+    ) -> Result<wire::SeriesResponse, Failure> {
+        let left = self.limit.left();
+        let answer = tokio::time::timeout(left, self.telemetry.series(timed(message, left))).await;
+        Ok(known(&self.server, answer)?.unwrap_or_default())
+    }
 }
 
 fn not_gathered() -> Failure {

@@ -14,6 +14,7 @@ pub(crate) mod rollback;
 pub(crate) mod stat;
 pub(crate) mod status;
 mod stay;
+pub(crate) mod top;
 pub(crate) mod version;
 mod wait;
 mod watch;

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output::note;
 
 /// Pause between attempts to connect again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// Follows a stream, again and again as the connection is lost. `follow` ends with an error only.
 pub(super) async fn stay(

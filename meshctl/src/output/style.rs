@@ -31,6 +31,11 @@ impl Style {
         Self { colour: !no_color && !set("NO_COLOR") && !dumb && io::stdout().is_terminal() }
     }
 
+    /// Whether there are colours.
+    pub(crate) const fn colour(self) -> bool {
+        self.colour
+    }
+
     /// The text, coloured by its tone.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if !self.colour {

@@ -76,6 +76,21 @@ impl Column {
         shown.unwrap_or_default()
     }
 
+    /// Whether it is not as it should be.
+    pub(crate) const fn is_bad(self, row: &Row) -> bool {
+        match self {
+            Self::Failed => row.window.failed > 0,
+            Self::Refused => row.window.refused > 0,
+            Self::Name
+            | Self::Open
+            | Self::Conn
+            | Self::In
+            | Self::Out
+            | Self::Rtt
+            | Self::Retrans => false,
+        }
+    }
+
     /// Names upwards, numbers downwards; rows that are equal by name.
     pub(crate) fn compare(self, a: &Row, b: &Row) -> Ordering {
         let number = match (self.number(a), self.number(b)) {

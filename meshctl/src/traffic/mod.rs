@@ -8,6 +8,6 @@ mod scope;
 pub(crate) mod tests;
 
 pub(crate) use columns::Column;
-pub(crate) use found::Found;
-pub(crate) use row::{Row, headings};
+pub(crate) use found::{Found, nothing, omitted, stale};
+pub(crate) use row::{Counts, Row, Subject, headings};
 pub(crate) use scope::{By, Scope, ScopeArgs};

@@ -164,6 +164,23 @@ impl Subject {
         };
         namespace.into_iter().chain(rest.iter().copied()).collect()
     }
+
+    /// One text, as in `shop/reviews`, `nginx.service → shop/reviews`, `shop/reviews v2`.
+    pub(crate) fn name(&self, by: By, namespace: bool) -> String {
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let service = if namespace && !self.namespace.is_empty() {
+            format!("{}/{}", self.namespace, or_dash(&self.service))
+        } else {
+            or_dash(&self.service)
+        };
+        match by {
+            By::Service => service,
+            By::Edge => format!("{} → {service}", or_dash(&self.source_workload)),
+            By::Version => format!("{service} {}", or_dash(&self.version)),
+            By::Workload => format!("{service} {}", or_dash(&self.workload)),
+            By::Node => or_dash(&self.source_node),
+        }
+    }
 }
 
 /// What rows are named by.

@@ -90,12 +90,20 @@ fn what_cannot_be_divided_is_not_shown() {
 
 #[test]
 fn an_edge_is_named_by_both_ends() {
-    let subject = super::row::Subject {
+    let subject = super::Subject {
         namespace: "shop".to_owned(),
         service: "cart".to_owned(),
+        version: "v2".to_owned(),
         source_workload: "nginx.service".to_owned(),
-        ..super::row::Subject::default()
+        source_node: "a".to_owned(),
+        ..super::Subject::default()
     };
+    let names = By::ALL.map(|by| subject.name(by, true));
+    assert_eq!(
+        names,
+        ["shop/cart", "nginx.service → shop/cart", "shop/cart v2", "shop/cart -", "a"]
+    );
+    assert_eq!(subject.name(By::Service, false), "cart");
     assert_eq!(subject.cells(By::Edge, true), ["shop", "nginx.service", "cart"]);
     assert_eq!(super::headings(By::Edge, true), ["NAMESPACE", "FROM", "SERVICE"]);
 }

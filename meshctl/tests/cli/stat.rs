@@ -157,8 +157,17 @@ fn usage_and_absence_have_their_codes() {
         &["stat", "-w", "--every", "1ms"],
         &["stat", "-n", "Wrong"],
         &["stat", "node", "a", "--node", "b"],
+        &["top", "--every", "1ms"],
+        &["top", "--window", "2h"],
     ] {
         run(NOWHERE, args).code(2);
     }
     run(NOWHERE, &["stat"]).code(3);
+}
+
+#[test]
+fn top_without_a_terminal_names_what_works_without() {
+    let said = run(NOWHERE, &["top"]).code(2);
+    assert_eq!(said.out, "");
+    assert_eq!(said.err, "error: top needs a terminal: use `meshctl stat --watch`\n");
 }

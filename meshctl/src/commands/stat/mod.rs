@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     watch: bool,
     /// Time between two tables of --watch.
-    #[arg(long, default_value = "1s", value_parser = crate::cli::duration, value_name = "DURATION")]
+    #[arg(long, default_value = "1s", value_parser = crate::cli::every, value_name = "DURATION")]
     every: Duration,
 }
 

@@ -25,7 +25,11 @@ pub(super) fn table(found: &Found, scope: &Scope, wide: bool, style: Style) -> S
     for row in &found.rows {
         let subject = row.subject.cells(found.by, namespace).into_iter();
         let mut cells: Vec<_> = subject.map(|text| (text.to_owned(), None)).collect();
-        cells.extend(columns.clone().map(|column| (column.cell(row), tone(*column, row))));
+        cells.extend(
+            columns
+                .clone()
+                .map(|column| (column.cell(row), column.is_bad(row).then_some(Tone::Bad))),
+        );
         if wide {
             cells.extend(totals(row).map(|text| (text, None)));
         }
@@ -47,22 +51,6 @@ fn totals(row: &Row) -> [String; 9] {
         bytes(float(total.bytes_received)),
         crate::output::time::age(row.window_ms),
     ]
-}
-
-/// What is not as it should be.
-const fn tone(column: Column, row: &Row) -> Option<Tone> {
-    let bad = match column {
-        Column::Failed => row.window.failed > 0,
-        Column::Refused => row.window.refused > 0,
-        Column::Name
-        | Column::Open
-        | Column::Conn
-        | Column::In
-        | Column::Out
-        | Column::Rtt
-        | Column::Retrans => false,
-    };
-    if bad { Some(Tone::Bad) } else { None }
 }
 
 /// As in `service/reviews`, one for each row.

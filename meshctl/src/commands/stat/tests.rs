@@ -63,8 +63,16 @@ fn names_are_paths() {
 fn a_frame_clears_what_it_does_not_cover() {
     let remarks = ["late".to_owned()];
     assert_eq!(
-        frame("a\nb\n", &remarks, false),
-        "\u{1b}[Ha\u{1b}[K\nb\u{1b}[K\nlate\u{1b}[K\n\u{1b}[J"
+        frame("a\nb\n", &remarks, 24, false),
+        "\u{1b}[H\u{1b}[?7la\u{1b}[K\nb\u{1b}[K\nlate\u{1b}[K\n\u{1b}[?7h\u{1b}[J"
     );
-    assert!(frame("", &[], true).starts_with("\u{1b}[2J\u{1b}[H"));
+    assert!(frame("", &[], 0, true).starts_with("\u{1b}[2J\u{1b}[H"));
+}
+
+#[test]
+fn a_frame_is_no_higher_than_the_screen() {
+    let table = "row\n".repeat(50);
+    let frame = frame(&table, &[], 10, false);
+    assert_eq!(frame.lines().count(), 10, "nine lines, and what follows them");
+    assert!(frame.contains("… 42 more lines"), "{frame}");
 }

@@ -10,18 +10,12 @@ use crate::failure::Failure;
 use crate::output::{Format, emit, note, yaml};
 use crate::traffic::{Column, Found, Scope};
 
-/// Least time between two answers.
-const LEAST: Duration = Duration::from_millis(250);
-
 pub(super) async fn run(
     context: &Context,
     scope: &Scope,
     sort: Column,
     every: Duration,
 ) -> Result<(), Failure> {
-    if every < LEAST {
-        return Err(Failure::usage("--every: at least 250ms"));
-    }
     let mut printer = Printer::new(context, scope);
     stay(context, async |client| follow(client, (scope, sort, every), &mut printer).await).await
 }
@@ -77,7 +71,8 @@ impl<'a> Printer<'a> {
                 let text = table::table(found, self.scope, wide, self.context.style);
                 let remarks = found.remarks(self.scope);
                 if self.redraw {
-                    return emit(&frame(&text, &remarks, first));
+                    let height = crossterm::terminal::size().map_or(0, |(_, rows)| rows.into());
+                    return emit(&frame(&text, &remarks, height, first));
                 }
                 if remarks != self.remarks {
                     for remark in &remarks {
@@ -93,10 +88,21 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// Draws over the frame before, line by line, so that nothing flickers.
-pub(super) fn frame(table: &str, remarks: &[String], first: bool) -> String {
+/// Draws over the frame before, line by line, so that nothing flickers. What is wider than the screen
+/// is cut by the terminal; what is longer (`height`, if it is not 0) is left out.
+pub(super) fn frame(table: &str, remarks: &[String], height: usize, first: bool) -> String {
+    const CUT: &str = "\u{1b}[?7l";
+    const WRAP: &str = "\u{1b}[?7h";
     let clear = if first { "\u{1b}[2J" } else { "" };
-    let lines = table.lines().chain(remarks.iter().map(String::as_str));
-    let lines: String = lines.flat_map(|line| [line, "\u{1b}[K\n"]).collect();
-    format!("{clear}\u{1b}[H{lines}\u{1b}[J")
+    let mut lines: Vec<&str> = table.lines().chain(remarks.iter().map(String::as_str)).collect();
+    let missing;
+    // The cursor stays on a line below.
+    if height > 1 && lines.len() >= height {
+        let kept = height - 2;
+        missing = format!("… {} more lines: `meshctl top` scrolls", lines.len() - kept);
+        lines.truncate(kept);
+        lines.push(&missing);
+    }
+    let lines: String = lines.into_iter().flat_map(|line| [line, "\u{1b}[K\n"]).collect();
+    format!("{clear}\u{1b}[H{CUT}{lines}{WRAP}\u{1b}[J")
 }

@@ -89,6 +89,7 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::Status
         | Command::Health(_)
         | Command::Stat(_)
+        | Command::Top(_)
         | Command::Workloads(_)
         | Command::Completion(_)
         | Command::Version => None,

@@ -28,6 +28,7 @@ const MANY: u32 = 100;
 
 const GRANTED: &str = "mesh_agent_acceleration_auto_granted";
 const GRANTS: &str = "mesh_agent_acceleration_auto_grants_total";
+const NOT_GRANTED: &str = "mesh_agent_acceleration_auto_not_granted";
 const LOOKS: &str = "mesh_agent_acceleration_auto_looks_total";
 const WITHDRAWALS: &str = "mesh_agent_acceleration_auto_withdrawals_total";
 
@@ -232,10 +233,12 @@ fn who_blocks_never_notices() -> anyhow::Result<()> {
     world.client.block()?;
     world.talk(MANY)?;
     world.talk_for(6)?;
+    world.talk_until(NOT_GRANTED, &[("reason", "blocking_client")], is(1.0))?;
     world.client = world.another()?;
     world.server.block()?;
     world.talk(MANY)?;
     world.talk_for(6)?;
+    world.talk_until(NOT_GRANTED, &[("reason", "blocking_server")], is(1.0))?;
     ensure!(is(0.0)(world.metric(GRANTS, &[])?), "granted");
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use mesh_control::app;
+use mesh_control::telemetry::config::TrafficConfig;
 use mesh_control::config::{Config, LogFormat, TraceArgs};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -37,6 +38,7 @@ impl Control {
             health_warmup: std::time::Duration::ZERO,
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),
+            traffic: TrafficConfig::default(),
         };
         let bound = runtime.block_on(app::build(config)).expect("starts");
         Self { server: format!("http://{}", bound.grpc), runtime, folder, bound: Some(bound) }

@@ -12,6 +12,7 @@ pub use mesh_telemetry::{LogFormat, TraceArgs};
 
 use crate::bpf::load::Tables;
 use crate::compile::Limits;
+use crate::edges;
 use crate::enrol::glob::{CgroupGlob, NetnsGlob};
 use crate::enrol::rules::Rules;
 use crate::report;
@@ -104,6 +105,9 @@ pub struct RunArgs {
     /// Whether connections are counted also by the workload that makes them
     #[arg(long, env = "MESH_EDGES", value_enum, default_value_t = Switch::On, value_name = "on|off")]
     pub edges: Switch,
+    /// How many workloads of this node the metrics tell apart; further ones are counted together
+    #[arg(long, value_name = "COUNT", default_value_t = edges::SOURCES)]
+    pub max_sources: usize,
     /// Seconds between two trials of every hook; 0: only after attaching, and while one fails
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub canary_interval: u64,

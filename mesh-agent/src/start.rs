@@ -14,6 +14,7 @@ use crate::accel;
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::{self, attach, layout, load, object, tombstone};
 use crate::config::{RunArgs, Switch};
+use crate::edges::Roster;
 use crate::edges::names::Names;
 use crate::enrol;
 use crate::enrol::agent::{Enrolment, Outputs, Settings};
@@ -120,8 +121,8 @@ pub(crate) fn take_over(
         region: args.region.clone(),
         zone: args.zone.clone(),
     };
-    let mut reconciler = Reconciler::open(maps, journal, here)?;
-    reconciler.set_names(Names::open(&cgroup_mount(cgroup))?);
+    let clients = (Names::open(&cgroup_mount(cgroup))?, Roster::new(args.max_sources));
+    let mut reconciler = Reconciler::open_with(maps, journal, here, clients)?;
     reconciler.set_kernel(bpf::tcp::kernel());
     reconciler.set_acceleration(loaded.accelerates);
     Ok(reconciler)

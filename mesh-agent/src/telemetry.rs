@@ -275,7 +275,21 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line) {
             i64::try_from(stats.rejections.len()).unwrap_or(i64::MAX),
         ),
     ];
-    for (name, help, value) in gauges {
+    let sources = [
+        (
+            "mesh_agent_source_workloads",
+            "Workloads of this node that connections are told apart by",
+            stats.sources.0,
+        ),
+        (
+            "mesh_agent_source_workloads_other",
+            "Workloads of this node whose connections are counted together",
+            stats.sources.1,
+        ),
+    ];
+    let sources =
+        sources.map(|(name, help, count)| (name, help, i64::try_from(count).unwrap_or(i64::MAX)));
+    for (name, help, value) in gauges.into_iter().chain(sources) {
         let gauge: Gauge = Gauge::default();
         gauge.set(value);
         registry.register(name, help, gauge);

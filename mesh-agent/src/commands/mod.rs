@@ -17,6 +17,7 @@ use crate::canary::{self, Family};
 use crate::config::{
     CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, Switch, UninstallArgs,
 };
+use crate::edges;
 use crate::guard::dump;
 use crate::http::{Accelerated, ProgramStatus, Status};
 use crate::maps::MapStore as _;
@@ -54,12 +55,14 @@ pub fn run_canary(args: &CanaryArgs) -> Result<()> {
 
 /// `mesh-agent dump`: what the world put into the maps.
 pub fn run_dump(args: &DumpArgs) -> Result<()> {
-    let mut image = KernelMaps::open(&args.pin_path)?.read()?;
+    let maps = KernelMaps::open(&args.pin_path)?;
+    let mut image = maps.read()?;
     canary::strip(&mut image);
     let mut text = image.to_string();
     let now_ms = milliseconds(monotonic()?);
     text.push_str(&AutoClients::open(&args.pin_path)?.dump()?);
     text.push_str(&dump::lines(&image, &KernelGuards::open(&args.pin_path)?, now_ms));
+    text.push_str(&edges::dump::lines(&image, maps.edges()?));
     let mut out = io::stdout().lock();
     match args.output {
         DumpOutput::Text => out.write_all(text.as_bytes())?,

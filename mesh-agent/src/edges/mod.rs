@@ -1,9 +1,11 @@
 //! Who makes connections: what the kernel has counted by client, put together with what it has
 //! counted of backends as a whole. `names` says who a client is, `rest` sees to it that all rows
-//! come to what the backends have.
+//! come to what the backends have, `roster` that there are not too many of them.
 
+pub mod dump;
 pub mod names;
 mod rest;
+mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use mesh_common::edge::{EdgeCounters, FailureCause};
 use crate::ledger::{Account, Count as _};
 
 pub use self::rest::Rest;
+pub use self::roster::{Roster, SOURCES};
 
 /// Who makes connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -108,8 +108,7 @@ impl EdgeBook {
         let total = |((source, account), total): (&(Source, Account), &EdgeCounters)| {
             EdgeStep::Total(source.clone(), account.clone(), *total)
         };
-        let name =
-            |(cgroup, name): (&u64, &Label)| EdgeStep::Name(*cgroup, Some(name.clone()));
+        let name = |(cgroup, name): (&u64, &Label)| EdgeStep::Name(*cgroup, Some(name.clone()));
         let mark = |(key, mark): (&EdgeKey, &EdgeCounters)| EdgeStep::Mark(*key, *mark);
         let totals = self.settled.iter().map(total);
         totals.chain(self.names.iter().map(name)).chain(self.marks.iter().map(mark))

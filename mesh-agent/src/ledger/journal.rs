@@ -16,7 +16,7 @@ use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
-use super::{Account, Entry, Last, Ledger, Sources, Step, Totals, line};
+use super::{Account, EdgeBook, EdgeStep, Entry, Last, Ledger, Sources, Step, Totals, line};
 
 const FILE: &str = "counters.json";
 const TEMPORARY: &str = "counters.json.new";
@@ -41,6 +41,8 @@ pub struct Journal {
     ledger: Ledger,
     pending: Vec<Entry>,
     disk: Option<Disk>,
+    /// The books were not kept for the present map of edges.
+    edges_new: bool,
 }
 
 #[derive(Debug)]
@@ -77,9 +79,11 @@ impl Journal {
         // Without a file, all that the earlier maps counted is for whoever holds the index now.
         let first = earlier.map_or(present, |(sources, _)| sources);
         let mut ledger = parse(&text).unwrap_or_else(|| Ledger::new(first.clone()));
+        let known = &ledger.sources;
+        let edges_new = (&known.boot, known.edges) != (&present.boot, present.edges);
         ledger.carry(present, earlier);
         let disk = Disk { directory: directory.to_owned(), file: None, whole: 0, appended: 0 };
-        let mut journal = Self { ledger, pending: Vec::new(), disk: Some(disk) };
+        let mut journal = Self { ledger, pending: Vec::new(), disk: Some(disk), edges_new };
         journal.commit()?;
         Ok(journal)
     }
@@ -145,6 +149,24 @@ impl Journal {
     pub fn settle_service(&mut self, index: ServiceIndex, raw: ServiceCounters) {
         let account = self.ledger.services.leaver(index.index).cloned().unwrap_or_default();
         self.enter(Entry::Service(Step::Settle(index.index, account, raw)));
+    }
+
+    /// Changes the book of edges.
+    pub fn enter_edge(&mut self, step: EdgeStep) {
+        self.enter(Entry::Edge(step));
+    }
+
+    /// The book of edges.
+    #[must_use]
+    pub const fn edges(&self) -> &EdgeBook {
+        &self.ledger.edges
+    }
+
+    /// Whether nobody has kept this book so far: the map may hold edges of backends that were settled
+    /// without them.
+    #[must_use]
+    pub const fn edges_are_new(&self) -> bool {
+        self.edges_new
     }
 
     /// Backends that are about to be freed, also those that an earlier agent did not come to free.

@@ -7,6 +7,9 @@
 mod account;
 mod book;
 mod count;
+mod edges;
+#[cfg(test)]
+mod edges_tests;
 mod journal;
 mod line;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use mesh_common::reason::Reason;
 pub use self::account::Account;
 pub use self::book::{Book, Step};
 pub use self::count::Count;
+pub use self::edges::{EdgeBook, EdgeStep};
 pub use self::journal::{Journal, LedgerError};
 
 /// Counters of connections by who they are counted for.
@@ -36,6 +40,8 @@ pub struct Sources {
     pub services: u32,
     /// Id of the map `reasons`.
     pub reasons: u32,
+    /// Id of the map `edges`; 0 where an agent has kept the books that knows none.
+    pub edges: u32,
 }
 
 /// What maps had counted when the last program left them, by index. Empty where the maps are the
@@ -61,6 +67,8 @@ pub enum Entry {
     Service(Step<ServiceCounters>),
     /// Of the reasons' book.
     Reason(Step<ReasonCount>),
+    /// Of the edges' book.
+    Edge(EdgeStep),
 }
 
 /// All books.
@@ -70,6 +78,7 @@ pub struct Ledger {
     backends: Book<BackendCounters>,
     services: Book<ServiceCounters>,
     reasons: Book<ReasonCount>,
+    edges: EdgeBook,
 }
 
 impl Ledger {
@@ -85,6 +94,7 @@ impl Ledger {
             Entry::Backend(step) => self.backends.apply(step),
             Entry::Service(step) => self.services.apply(step),
             Entry::Reason(step) => self.reasons.apply(step),
+            Entry::Edge(step) => self.edges.apply(step),
         }
     }
 
@@ -95,8 +105,15 @@ impl Ledger {
         let earlier = earlier.filter(|(sources, _)| sources.boot == known.boot);
         let same = known.boot == present.boot;
         let mut own = 0;
+        if !same || known.edges != present.edges {
+            self.edges.go_over();
+        }
         if !same || known.backends != present.backends {
             let last = earlier.filter(|(sources, _)| sources.backends == known.backends);
+            if last.is_none() {
+                // They are parts of what begins anew.
+                self.edges = EdgeBook::default();
+            }
             self.backends.go_over(last.map(|(_, last)| last.backends.as_slice()));
         }
         if !same || known.services != present.services {
@@ -118,6 +135,7 @@ impl Ledger {
         let backends = self.backends.steps().map(Entry::Backend);
         let services = self.services.steps().map(Entry::Service);
         let reasons = self.reasons.steps().map(Entry::Reason);
-        backends.chain(services).chain(reasons)
+        let edges = self.edges.steps().map(Entry::Edge);
+        backends.chain(services).chain(reasons).chain(edges)
     }
 }

@@ -25,6 +25,19 @@ impl<M> FaultyMaps<M> {
         Self { inner, done: 0, fail_at: Some(fail_at) }
     }
 
+    /// Counts an operation, which may have been told to fail.
+    const fn next(&mut self) -> Result<(), MapError> {
+        let number = self.done;
+        self.done += 1;
+        match self.fail_at {
+            Some(at) if at == number => {
+                self.fail_at = None;
+                Err(MapError::Planned(number))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The store behind.
     pub const fn inner(&self) -> &M {
         &self.inner
@@ -33,12 +46,7 @@ impl<M> FaultyMaps<M> {
 
 impl<M: MapStore> MapStore for FaultyMaps<M> {
     fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
-        let number = self.done;
-        self.done += 1;
-        if self.fail_at == Some(number) {
-            self.fail_at = None;
-            return Err(MapError::Planned(number));
-        }
+        self.next()?;
         self.inner.apply(op)
     }
 
@@ -68,5 +76,10 @@ impl<M: MapStore> MapStore for FaultyMaps<M> {
 
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
         self.inner.edges()
+    }
+
+    fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
+        self.next()?;
+        self.inner.delete_edges(keys)
     }
 }

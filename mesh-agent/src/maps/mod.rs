@@ -107,6 +107,9 @@ pub trait MapStore {
     /// whoever is counted here is counted there first.
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError>;
 
+    /// Deletes edges; those that are not there are no error.
+    fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError>;
+
     /// The backends' counters from index 0 to `end`, as far as there are any.
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {
         (0..end).map(|index| self.backend_counters(BackendIndex { index })).collect()

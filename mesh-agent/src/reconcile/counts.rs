@@ -44,6 +44,7 @@ impl<M: MapStore> Reconciler<M> {
 
     /// After the last write: from here on, backends are counted for their present endpoints.
     pub(super) fn after(&mut self, update: &Update) -> Result<(), MapError> {
+        self.settle_edges(&self.renamed(update))?;
         for (index, _) in &update.leaves {
             self.state.set_member(*index, None);
         }
@@ -61,6 +62,20 @@ impl<M: MapStore> Reconciler<M> {
         self.after_services(update)?;
         self.commit();
         Ok(())
+    }
+
+    /// Backends that are counted for another account from here on, and for whom they were.
+    fn renamed(&self, update: &Update) -> BTreeMap<BackendIndex, Account> {
+        let mut renamed = BTreeMap::new();
+        for (index, member, before) in &update.members {
+            let service = self.state.actual.backends.at(*index).service;
+            let Some(holding) = self.state.held.get(&service) else { continue };
+            let before = self.journal.leaver(*index).or(before.as_ref());
+            if let Some(before) = before.filter(|before| **before != holding.account(member)) {
+                renamed.insert(*index, before.clone());
+            }
+        }
+        renamed
     }
 
     fn after_services(&mut self, update: &Update) -> Result<(), MapError> {
@@ -85,6 +100,11 @@ impl<M: MapStore> Reconciler<M> {
         backends: impl IntoIterator<Item = BackendIndex>,
         services: BTreeSet<ServiceIndex>,
     ) -> Result<(), MapError> {
+        let backends: Vec<BackendIndex> = backends.into_iter().collect();
+        let account = |index: &BackendIndex| self.journal.leaver(*index).cloned();
+        let account = |index| (index, account(&index).unwrap_or_default());
+        let accounts = backends.iter().copied().map(account).collect();
+        self.settle_edges(&accounts)?;
         for index in backends {
             let raw = self.maps.backend_counters(index)?;
             self.journal.settle_backend(index, raw);
@@ -99,11 +119,13 @@ impl<M: MapStore> Reconciler<M> {
         Ok(())
     }
 
-    /// The ledger goes on in memory where it cannot be written.
-    fn commit(&mut self) {
-        if let Err(error) = self.journal.commit() {
+    /// The ledger goes on in memory where it cannot be written. Returns whether it was.
+    pub(super) fn commit(&mut self) -> bool {
+        let written = self.journal.commit();
+        if let Err(error) = &written {
             tracing::error!("{error}");
         }
+        written.is_ok()
     }
 
     /// Counters of all connections since the maps were made, by who is counted.

@@ -1,41 +1,73 @@
-//! Who is counted for what the kernel counts by client.
+//! Who is counted for what the kernel counts by client, and what becomes of it when backends and
+//! clients go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::edge::{EdgeCounters, EdgeKey};
 
 use super::Reconciler;
-use crate::edges::names::Names;
-use crate::edges::{Edges, add};
-use crate::ledger::Account;
-use crate::maps::MapStore;
+use crate::edges::{Edges, Source, add};
+use crate::ledger::{Account, EdgeStep};
+use crate::maps::{MapError, MapStore};
+
+/// How often the map is looked through.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How long an edge whose client has gone must have been as it is, with no connection open: longer
+/// than a connect can be under way.
+const QUIET: Duration = Duration::from_mins(3);
+
+/// What the kernel says.
+type Raw = [(EdgeKey, EdgeCounters)];
+
+/// What is kept between two sweeps.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    last: Option<Duration>,
+    /// Edges whose client has gone: since when they have been as they are.
+    idle: BTreeMap<EdgeKey, (EdgeCounters, Duration)>,
+}
 
 impl<M: MapStore> Reconciler<M> {
-    /// Says who clients are; before that, nobody knows.
-    pub fn set_names(&mut self, names: Names) {
-        self.names = names;
-    }
-
     /// Finds out about cgroups that have just been made, as long as they are there.
     pub fn meet(&mut self, cgroups: impl Iterator<Item = u64>) {
         self.names.meet(cgroups);
     }
 
-    /// What of `raw` is of backends that are in the maps, by who is counted.
-    pub fn edges(&mut self, raw: &[(EdgeKey, EdgeCounters)]) -> Edges {
-        self.names.follow(&raw.iter().map(|(key, _)| key.cgroup).collect());
-        let mut edges = Edges::new();
+    /// What is counted by client, by who is counted; `raw` is what the kernel says now.
+    pub fn edges(&mut self, raw: &Raw) -> Edges {
+        self.follow(raw);
+        let mut edges = self.journal.edges().settled().clone();
         for (key, counters) in raw {
             if let Some(account) = self.edge_account(key) {
-                add(&mut edges, self.names.source(key.cgroup), &account, counters);
+                let counted = self.journal.edges().counted(key, counters);
+                add(&mut edges, self.names.source(key.cgroup), &account, &counted);
             }
         }
+        let live = raw.iter().filter_map(|(key, _)| self.names.name(key.cgroup).cloned()).collect();
+        let folded = self.roster.admit(&edges, &live);
+        self.roster.put_together(&mut edges, &folded);
+        for name in folded {
+            self.journal.enter_edge(EdgeStep::Fold(Source::Workload(name)));
+        }
+        self.commit();
         edges
+    }
+
+    /// How many workloads are told apart, and how many are counted together.
+    pub fn sources(&self) -> (usize, usize) {
+        self.roster.size()
     }
 
     /// Who is counted for an edge; `None` where its backend is not the one in the maps.
     fn edge_account(&self, key: &EdgeKey) -> Option<Account> {
-        let backend = self.state.actual.backends.get(&key.backend)?;
-        (backend.generation == key.generation).then(|| self.account(key.backend))
+        self.is_live(key).then(|| self.account(key.backend))
+    }
+
+    fn is_live(&self, key: &EdgeKey) -> bool {
+        let backend = self.state.actual.backends.get(&key.backend);
+        backend.is_some_and(|backend| backend.generation == key.generation)
     }
 
     /// Who is counted for a backend in the maps.
@@ -43,4 +75,140 @@ impl<M: MapStore> Reconciler<M> {
         let left = self.journal.leaver(index).cloned();
         left.or_else(|| self.state.account(index)).unwrap_or_default()
     }
+
+    /// Finds out who the clients are, and keeps it for when they have gone.
+    fn follow(&mut self, raw: &Raw) {
+        let ids: BTreeSet<u64> = raw.iter().map(|(key, _)| key.cgroup).collect();
+        self.names.follow(&ids);
+        let noted = self.journal.edges().names();
+        let gone = noted.keys().filter(|id| !ids.contains(id));
+        let mut steps: Vec<_> = gone.map(|id| EdgeStep::Name(*id, None)).collect();
+        for id in ids.iter().filter(|id| !noted.contains_key(id)) {
+            if let Some(name) = self.names.name(*id) {
+                steps.push(EdgeStep::Name(*id, Some(name.clone())));
+            }
+        }
+        if !steps.is_empty() {
+            for step in steps {
+                self.journal.enter_edge(step);
+            }
+            self.commit();
+        }
+    }
+
+    /// What these backends' edges have counted is for these accounts, which is not to be told from
+    /// the backend any more. To be called before the backends' counters are read: whoever is
+    /// counted by client has been counted there.
+    pub(super) fn settle_edges(
+        &mut self,
+        accounts: &BTreeMap<BackendIndex, Account>,
+    ) -> Result<(), MapError> {
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let raw = self.maps.edges()?;
+        self.follow(&raw);
+        for (key, counters) in &raw {
+            if let Some(account) = accounts.get(&key.backend) {
+                self.settle_edge(key, account.clone(), counters);
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_edge(&mut self, key: &EdgeKey, account: Account, raw: &EdgeCounters) {
+        if self.journal.edges().counted(key, raw) != EdgeCounters::ZERO {
+            let source = self.roster.source(self.names.source(key.cgroup));
+            self.journal.enter_edge(EdgeStep::Settle(*key, source, account, *raw));
+        }
+    }
+
+    /// Takes over the map of edges from an earlier agent.
+    pub(super) fn adopt_edges(&mut self) -> Result<(), MapError> {
+        let raw = self.maps.edges()?;
+        // Where they were settled without their edges, nobody knows who was counted for these: it
+        // stays unknown who has made those connections.
+        if self.journal.edges_are_new() {
+            let dead: Vec<EdgeKey> =
+                raw.iter().map(|(key, _)| *key).filter(|key| !self.is_live(key)).collect();
+            return self.maps.delete_edges(&dead);
+        }
+        self.drop_stale(&raw);
+        self.commit();
+        Ok(())
+    }
+
+    /// Drops watermarks of edges that were deleted without a word, also where the key has come back
+    /// since, at 0.
+    fn drop_stale(&mut self, raw: &Raw) {
+        let raw: BTreeMap<_, _> = raw.iter().copied().collect();
+        let is_stale = |(key, mark): &(&EdgeKey, &EdgeCounters)| {
+            raw.get(key).is_none_or(|raw| fell(mark, raw))
+        };
+        let stale = self.journal.edges().marks().filter(is_stale);
+        let stale: Vec<EdgeKey> = stale.map(|(key, _)| *key).collect();
+        for key in stale {
+            self.journal.enter_edge(EdgeStep::Drop(key));
+        }
+    }
+
+    /// Takes edges out of the map that nothing is counted for any more. `now` is the time since any
+    /// fixed moment.
+    pub fn sweep_edges(&mut self, now: Duration) -> Result<(), MapError> {
+        if self.unsure || self.sweep.last.is_some_and(|last| now < last + SWEEP) {
+            return Ok(());
+        }
+        self.sweep.last = Some(now);
+        let raw = self.maps.edges()?;
+        self.follow(&raw);
+        self.drop_stale(&raw);
+        // Settled with their backend, or the canary's.
+        let mut done: Vec<EdgeKey> =
+            raw.iter().map(|(key, _)| *key).filter(|key| !self.is_live(key)).collect();
+        let quiet = self.quiet(&raw, now);
+        for (key, counters) in &quiet {
+            if let Some(account) = self.edge_account(key) {
+                self.settle_edge(key, account, counters);
+                done.push(*key);
+            }
+        }
+        // Only what is on disk may go from the map.
+        if done.is_empty() || !self.commit() {
+            return Ok(());
+        }
+        self.maps.delete_edges(&done)?;
+        let marked: BTreeSet<EdgeKey> = self.journal.edges().marks().map(|(key, _)| *key).collect();
+        for key in done.into_iter().filter(|key| marked.contains(key)) {
+            self.journal.enter_edge(EdgeStep::Drop(key));
+        }
+        self.commit();
+        Ok(())
+    }
+
+    /// Edges of clients that have gone, without a connection, and for long enough.
+    fn quiet(&mut self, raw: &Raw, now: Duration) -> Vec<(EdgeKey, EdgeCounters)> {
+        let gone = self.names.gone(&raw.iter().map(|(key, _)| key.cgroup).collect());
+        let mut idle = BTreeMap::new();
+        let mut quiet = Vec::new();
+        for (key, counters) in raw {
+            if counters.opened != counters.closed || !gone.contains(&key.cgroup) {
+                continue;
+            }
+            let before = self.sweep.idle.get(key).filter(|(before, _)| before == counters);
+            let since = before.map_or(now, |(_, since)| *since);
+            if now >= since + QUIET {
+                quiet.push((*key, *counters));
+            } else {
+                idle.insert(*key, (*counters, since));
+            }
+        }
+        self.sweep.idle = idle;
+        quiet
+    }
+}
+
+/// Whether counters are lower than they have been.
+fn fell(mark: &EdgeCounters, raw: &EdgeCounters) -> bool {
+    use crate::ledger::Count as _;
+    mark.numbers().into_iter().zip(raw.numbers()).any(|(mark, raw)| raw < mark)
 }

@@ -32,10 +32,12 @@ use mesh_common::backend::BackendIndex;
 use mesh_common::counter::BackendCounters;
 use mesh_telemetry::trace_span;
 
+use self::edges::Sweep;
 use self::state::State;
 pub use self::update::Removed;
 use crate::compile::{Kernel, Rejection};
 use crate::diff::MapOp;
+use crate::edges::Roster;
 use crate::edges::names::Names;
 use crate::guard::directory::Directory;
 use crate::image::MapImage;
@@ -64,6 +66,8 @@ pub struct Reconciler<M> {
     maps: M,
     journal: Journal,
     names: Names,
+    roster: Roster,
+    sweep: Sweep,
     state: State,
     report: Report,
     /// Backends that the journal has as leaving.
@@ -82,14 +86,28 @@ pub struct Reconciler<M> {
 }
 
 impl<M: MapStore> Reconciler<M> {
-    /// Takes over maps as they are, with whatever an earlier agent left in them.
+    /// Takes over maps as they are, with whatever an earlier agent left in them. Nobody knows who
+    /// clients are.
     pub fn open(maps: M, journal: Journal, here: NodeLocality) -> Result<Self, MapError> {
+        Self::open_with(maps, journal, here, (Names::default(), Roster::default()))
+    }
+
+    /// The same, with who clients are, and how many of them are told apart.
+    pub fn open_with(
+        maps: M,
+        journal: Journal,
+        here: NodeLocality,
+        (mut names, roster): (Names, Roster),
+    ) -> Result<Self, MapError> {
+        names.remember(journal.edges().names());
         let actual = maps.read()?;
         let state = State::new(World::new(here), actual, maps.limits());
         let mut reconciler = Self {
             maps,
             journal,
-            names: Names::default(),
+            names,
+            roster,
+            sweep: Sweep::default(),
             state,
             report: Report::default(),
             left: BTreeSet::new(),
@@ -99,6 +117,7 @@ impl<M: MapStore> Reconciler<M> {
             unsure: false,
             installed: false,
         };
+        reconciler.adopt_edges()?;
         reconciler.settle_freed()?;
         Ok(reconciler)
     }

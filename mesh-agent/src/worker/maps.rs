@@ -223,6 +223,7 @@ impl Maps {
             let now = self.started.elapsed();
             self.upkeep.sweep(&self.reconciler, now)?;
             let freed = self.reconciler.retire(now)?;
+            self.reconciler.sweep_edges(now)?;
             self.upkeep.tell(&self.reconciler);
             if freed == 0 || rejected == 0 {
                 return Ok(false);

@@ -26,6 +26,8 @@ pub struct Stats {
     pub totals: Totals,
     /// The same, also by who makes them.
     pub edges: Rows,
+    /// How many workloads `edges` tells apart, and how many it counts together.
+    pub sources: (usize, usize),
     /// Connections that no backend could take, by service.
     pub without_backend: BTreeMap<Account, ServiceCounters>,
     /// Exits of the programs by reason.
@@ -76,6 +78,7 @@ pub(super) fn stats(state: &mut Maps, clients: &mut Clients) -> Result<Stats, Ma
     Ok(Stats {
         totals,
         edges: rows,
+        sources: reconciler.sources(),
         without_backend: reconciler.without_backend()?,
         reasons: maps.reasons()?.into_iter().map(reason).collect(),
         usage,

@@ -284,7 +284,14 @@ pub(super) fn last(directory: &Path) -> Result<(Sources, Last), LayoutError> {
     let (service_id, services) = counted::<ServiceCounters>(directory, names::SERVICE_COUNTERS)?;
     let (reason_id, reasons) = counted::<ReasonCount>(directory, names::REASONS)?;
     let boot = boot().map_err(failed(names::REASONS))?;
-    let sources = Sources { boot, backends: backend_id, services: service_id, reasons: reason_id };
+    let sources = Sources {
+        boot,
+        backends: backend_id,
+        services: service_id,
+        reasons: reason_id,
+        // It stays.
+        edges: 0,
+    };
     let mut last = Last { backends, services, reasons, own: ServiceCounters::default() };
     // The indices of the canary are somebody else's in larger maps.
     let own = canaries(directory)?;

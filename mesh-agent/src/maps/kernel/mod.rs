@@ -84,6 +84,7 @@ impl KernelMaps {
             backends: self.backend_counters.info().id,
             services: self.service_counters.info().id,
             reasons: self.reasons.info().id,
+            edges: self.edges.info().id,
         })
     }
 
@@ -113,19 +114,21 @@ impl KernelMaps {
             }
         })
     }
+}
 
-    /// Deletes frontends; those that are not there are no error.
-    fn delete_frontends(&self, mut keys: &[FrontendKey]) -> Result<(), MapError> {
-        loop {
-            match self.frontends.delete(keys) {
-                Ok(()) => return Ok(()),
-                Err((done, source)) if source.kind() == io::ErrorKind::NotFound => {
-                    keys = keys.get(done + 1..).unwrap_or_default();
-                }
-                Err((_, source)) => {
-                    return Err(MapError::Write { map: names::FRONTENDS, source: source.into() });
-                }
+/// Deletes entries; those that are not there are no error.
+fn delete<K: aya::Pod, V: aya::Pod>(
+    of: &Pinned<K, V>,
+    map: &'static str,
+    mut keys: &[K],
+) -> Result<(), MapError> {
+    loop {
+        match of.delete(keys) {
+            Ok(()) => return Ok(()),
+            Err((done, source)) if source.kind() == io::ErrorKind::NotFound => {
+                keys = keys.get(done + 1..).unwrap_or_default();
             }
+            Err((_, source)) => return Err(MapError::Write { map, source: source.into() }),
         }
     }
 }
@@ -213,7 +216,7 @@ impl MapStore for KernelMaps {
                 stored(names::SERVICES, self.services.set(index, &head, order))
             }
             MapOp::PutFrontend(key, frontend) => self.put_frontends(&[(key, frontend)]),
-            MapOp::DeleteFrontend(key) => self.delete_frontends(&[key]),
+            MapOp::DeleteFrontend(key) => delete(&self.frontends, names::FRONTENDS, &[key]),
             MapOp::PutPolicy(ServiceIndex { index }, policy) => {
                 stored(names::POLICIES, self.policies.set(index, &policy, Order::Up))
             }
@@ -263,7 +266,7 @@ impl MapStore for KernelMaps {
                 self.put_frontends(&puts)?;
                 ops = ops.get(puts.len()..).unwrap_or_default();
             } else if !deletes.is_empty() {
-                self.delete_frontends(&deletes)?;
+                delete(&self.frontends, names::FRONTENDS, &deletes)?;
                 ops = ops.get(deletes.len()..).unwrap_or_default();
             } else {
                 self.apply(first)?;
@@ -328,6 +331,10 @@ impl MapStore for KernelMaps {
         let mut edges = Vec::new();
         let read = self.edges.each(|key, values| edges.push((key, total(values))));
         read.map_err(read_error(names::EDGES)).map(|()| edges)
+    }
+
+    fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
+        delete(&self.edges, names::EDGES, keys)
     }
 
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {

@@ -45,6 +45,11 @@ impl MemoryMaps {
         self.counters.insert(index, counters);
     }
 
+    /// Sets what the programs have counted by client.
+    pub fn count_edge(&mut self, key: EdgeKey, counters: EdgeCounters) {
+        self.edges.insert(key, counters);
+    }
+
     /// Replaces what they hold.
     pub fn set_image(&mut self, image: MapImage) {
         self.image = image;
@@ -90,5 +95,12 @@ impl MapStore for MemoryMaps {
 
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
         Ok(self.edges.iter().map(|(key, counters)| (*key, *counters)).collect())
+    }
+
+    fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
+        for key in keys {
+            self.edges.remove(key);
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,9 @@
-//! The reconciler under test: counters and their owners, limits, restarts; `local` has which
+//! The reconciler under test: counters and their owners, limits, restarts; `edges` has who makes
+//! connections, `local` has which
 //! backends are on this node, `order` the theorem
 //! about the order of writes, `same` that an update gives what a new start would.
 
+mod edges;
 mod guarded;
 mod guards;
 mod local;

@@ -117,6 +117,9 @@ impl<M: MapStore> MapStore for Recording<M> {
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
         self.maps.edges()
     }
+    fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
+        self.maps.delete_edges(keys)
+    }
 }
 
 /// Goes through the worlds, with a failure at one operation, from which it recovers.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use mesh_control::app;
-use mesh_control::telemetry::config::TrafficConfig;
 use mesh_control::config::{Config, LogFormat, TraceArgs};
+use mesh_control::telemetry::config::TrafficConfig;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

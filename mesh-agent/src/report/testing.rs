@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::accel::live::Live;
+use crate::edges::Rows;
 use crate::ledger::Totals;
 use crate::sockets;
 use crate::worker::Stats;
@@ -11,6 +12,8 @@ use crate::worker::Stats;
 pub(super) fn stats() -> Stats {
     Stats {
         totals: Totals::new(),
+        edges: Rows::default(),
+        sources: (0, 0),
         without_backend: BTreeMap::new(),
         reasons: Vec::new(),
         usage: Vec::new(),

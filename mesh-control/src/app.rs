@@ -69,7 +69,11 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let grpc_address = grpc.local_addr().context("--listen")?;
     let http = bind("--http", config.http).await?;
     let http_address = http.local_addr().context("--http")?;
+    let traffic = Arc::new(traffic(config.traffic, metrics.telemetry.clone()));
+    tasks.spawn(count(Arc::clone(&traffic), shutdown.clone()));
+    let telemetry = TelemetryApi::new(traffic, metrics.telemetry.clone(), shutdown.clone());
     let router = http::router(Arc::clone(&readiness), Arc::clone(&metrics));
+    let router = router.merge(telemetry.clone().for_pages());
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(async move {
         let server = axum::serve(http, router).with_graceful_shutdown(stop);
@@ -84,8 +88,6 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
-    let traffic = Arc::new(traffic(config.traffic, metrics.telemetry.clone()));
-    tasks.spawn(count(Arc::clone(&traffic), shutdown.clone()));
     let publisher = Publisher::new(
         Arc::clone(&world),
         Arc::clone(&nodes),
@@ -118,7 +120,6 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
 
     let (book, stop) = (Arc::clone(&health), shutdown.clone());
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
-    let telemetry = TelemetryApi::new(traffic, metrics.telemetry.clone(), shutdown.clone());
     let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };

@@ -2,6 +2,8 @@
 //! out what is made of it.
 
 mod convert;
+mod http;
+mod json;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,7 @@ use futures::Stream;
 use mesh_api::wire;
 use mesh_api::wire::telemetry_reports_server::{TelemetryReports, TelemetryReportsServer};
 use mesh_api::wire::telemetry_server::{Telemetry, TelemetryServer};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -24,23 +27,28 @@ use convert::{History, Question};
 /// Largest report, in bytes: of [`report::MAX_EDGES`] edges with long names.
 const MAX_REPORT: usize = 64 << 20;
 
+/// Questions that are answered at a time.
+const QUESTIONS: usize = 4;
+
 /// Both services.
 #[derive(Clone, Debug)]
 pub struct TelemetryApi {
     book: Arc<TrafficBook>,
     metrics: TelemetryMetrics,
+    questions: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
 impl TelemetryApi {
     /// Serves a book.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         book: Arc<TrafficBook>,
         metrics: TelemetryMetrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { book, metrics, shutdown }
+        let questions = Arc::new(Semaphore::new(QUESTIONS));
+        Self { book, metrics, questions, shutdown }
     }
 
     /// What agents call.
@@ -53,6 +61,32 @@ impl TelemetryApi {
     #[must_use]
     pub fn for_people(&self) -> TelemetryServer<Self> {
         TelemetryServer::new(self.clone())
+    }
+
+    async fn tell(&self, question: Question) -> Result<wire::StatResponse, Status> {
+        self.work(move |book| question.ask(book, Instant::now())).await
+    }
+
+    async fn plot(&self, request: wire::SeriesRequest) -> Result<wire::SeriesResponse, Status> {
+        let history = History::new(request)?;
+        let answer = self.work(move |book| {
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            history.ask(book, Instant::now(), time)
+        });
+        answer.await
+    }
+
+    /// Reads steps where nothing else waits, and few at a time, since each has memory of its own.
+    async fn work<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&TrafficBook) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
+        let turn = self.questions.acquire().await.map_err(|error| internal(&error))?;
+        let book = Arc::clone(&self.book);
+        let answer = tokio::task::spawn_blocking(move || question(&book)).await;
+        drop(turn);
+        answer.map_err(|error| internal(&error))?
     }
 }
 
@@ -90,7 +124,7 @@ impl Telemetry for TelemetryApi {
         request: Request<wire::StatRequest>,
     ) -> Result<Response<wire::StatResponse>, Status> {
         let question = Question::new(request.into_inner())?;
-        Ok(Response::new(question.ask(&self.book, Instant::now())?))
+        Ok(Response::new(self.tell(question).await?))
     }
 
     type WatchStream = Answers;
@@ -100,7 +134,7 @@ impl Telemetry for TelemetryApi {
         request: Request<wire::StatRequest>,
     ) -> Result<Response<Answers>, Status> {
         let question = Question::new(request.into_inner())?;
-        let watch = Watch::new(Arc::clone(&self.book), question, self.shutdown.clone());
+        let watch = Watch::new(self.clone(), question);
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
 
@@ -108,13 +142,7 @@ impl Telemetry for TelemetryApi {
         &self,
         request: Request<wire::SeriesRequest>,
     ) -> Result<Response<wire::SeriesResponse>, Status> {
-        let history = History::new(request.into_inner())?;
-        let book = Arc::clone(&self.book);
-        let answer = tokio::task::spawn_blocking(move || {
-            let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            history.ask(&book, Instant::now(), time)
-        });
-        let answer = answer.await.map_err(|error| Status::internal(error.to_string()))??;
+        let answer = self.plot(request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }
@@ -122,18 +150,17 @@ impl Telemetry for TelemetryApi {
 /// An answer now and then. It is made when the client takes it: for a slow one there are fewer, and
 /// none waits.
 struct Watch {
-    book: Arc<TrafficBook>,
+    api: TelemetryApi,
     question: Question,
-    shutdown: CancellationToken,
     ticks: tokio::time::Interval,
     failed: bool,
 }
 
 impl Watch {
-    fn new(book: Arc<TrafficBook>, question: Question, shutdown: CancellationToken) -> Self {
+    fn new(api: TelemetryApi, question: Question) -> Self {
         let mut ticks = tokio::time::interval(question.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        Self { book, question, shutdown, ticks, failed: false }
+        Self { api, question, ticks, failed: false }
     }
 
     async fn next(&mut self) -> Option<Result<wire::StatResponse, Status>> {
@@ -142,12 +169,12 @@ impl Watch {
         }
         tokio::select! {
             _ = self.ticks.tick() => {}
-            () = self.shutdown.cancelled() => {
+            () = self.api.shutdown.cancelled() => {
                 self.failed = true;
                 return Some(Err(super::errors::shutting_down()));
             }
         }
-        let answer = self.question.ask(&self.book, Instant::now());
+        let answer = self.api.tell(self.question.clone()).await;
         self.failed = answer.is_err();
         Some(answer)
     }

@@ -1,5 +1,7 @@
 //! Reports, questions and watches over real sockets.
 
+mod http;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_api::wire;

@@ -39,6 +39,7 @@ pub mod stats;
 mod sys;
 mod sys_bpf;
 pub mod tap;
+pub mod terminal;
 pub mod testbed;
 pub mod torture;
 pub mod traffic;

@@ -36,7 +36,7 @@ enum Need {
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -122,6 +122,11 @@ const PACKAGES: [Package; 18] = [
         name: "iperf3",
         reason: "bulk data, in the torture of acceleration",
         need: Need::Program("iperf3"),
+    },
+    Package {
+        name: "tmux",
+        reason: "a terminal that tests type into and read from",
+        need: Need::Program("tmux"),
     },
 ];
 

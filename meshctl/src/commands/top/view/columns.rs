@@ -20,6 +20,8 @@ const WANTED: [(Column, usize); 8] = [
 /// the last minute.
 const NAME: usize = 16;
 const BARS: usize = 8;
+/// Width of that drawing from which on it is good to read.
+const READABLE: usize = 15;
 
 /// What fits into a width.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,9 +52,12 @@ impl Layout {
             if minute && index == 2 && take(BARS, &mut left) {
                 bars = BARS;
             }
-            if !take(wanted, &mut left) {
+            // Before the two that matter least, the minute gets enough to be read.
+            let reserved = if index >= 6 && bars > 0 { READABLE - BARS } else { 0 };
+            if !take(wanted + reserved, &mut left) {
                 break;
             }
+            left += reserved;
             columns.push((column, wanted));
         }
         columns.sort_by_key(|(column, _)| *column);

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LegendPosition, Paragraph};
 
 use super::detail::{Detail, RANGE_MS};
 use super::state::{Page, State};
@@ -75,10 +75,13 @@ fn plot(detail: &Detail, colour: bool) -> Chart<'_> {
     if detail.failed.iter().any(|(_, rate)| *rate > 0.0) {
         sets.push(data("failed", &detail.failed, Look::Bad));
     }
+    // A line alone is the one that the title names.
+    let legend = (sets.len() > 1).then_some(LegendPosition::TopRight);
     let dim = style(Look::Dim, colour);
     let labels = ["-15m", "-10m", "-5m", "now"];
     let heights = ["0".to_owned(), rate(most / 2.0), rate(most)];
     Chart::new(sets)
+        .legend_position(legend)
         .x_axis(Axis::default().bounds([-minutes, 0.0]).labels(labels).style(dim))
         .y_axis(Axis::default().bounds([0.0, most]).labels(heights).style(dim))
 }

@@ -57,7 +57,9 @@ fn totals(row: &Row, width: usize) -> Vec<Line> {
     };
     let window = format!("Last {}", crate::output::time::age(row.window_ms));
     let mut lines = wrap(&text("Total", &row.total), width);
-    lines.extend(wrap(&text(&window, &row.window), width));
+    if row.window_ms > 0 {
+        lines.extend(wrap(&text(&window, &row.window), width));
+    }
     let causes: Vec<String> = row
         .total
         .failures

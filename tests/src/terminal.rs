@@ -39,15 +39,13 @@ impl Terminal {
         let mut command = Command::new(program);
         command.args(["-D", "-f", "/dev/null", "-L", &socket]).env_remove("TMUX");
         command.env("TMUX_TMPDIR", scratch.path()).env("LC_ALL", "C.UTF-8");
-        for name in ["NO_COLOR", "ENV"] {
-            command.env_remove(name);
-        }
         let log = scratch.path().join("log");
         let server = Process::spawn("tmux", command, &Place::in_netns(netns), Some(&log))?;
         let terminal = Self { socket, _server: server, scratch };
         let (width, height) = (width.to_string(), height.to_string());
         // Some variables tmux takes from its client: all are given to the shell itself.
-        let mut session = vec!["new-session", "-d", "-x", &width, "-y", &height, "env", PROMPT];
+        let mut session = vec!["new-session", "-d", "-x", &width, "-y", &height];
+        session.extend(["env", "-u", "NO_COLOR", "-u", "ENV", PROMPT]);
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         session.extend(variables.iter().map(String::as_str));

@@ -239,7 +239,9 @@ fn top_shows_what_was_counted_and_gives_the_terminal_back() -> anyhow::Result<()
     assert_eq!(words(&page, "v1")[1], "1050");
     bed.report(&traffic(1400, 250))?;
     terminal.until("the new total", |it| it.contains("Total: opened 1407,"))?;
+    // Escape at once followed by a letter would be that letter with Alt.
     terminal.keys(&["Escape"])?;
+    terminal.until("the table", shows("default/web", 1153))?;
 
     terminal.keys(&["p"])?;
     terminal.until("a pause", |it| it.contains("paused"))?;

@@ -115,9 +115,10 @@ fn both_directions_are_redirected_and_every_byte_is_counted() -> anyhow::Result<
     let web = [("destination_service_name", "web")];
     eventually(|| {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
+        // Istio's names are the server's.
         for (name, expected) in [
-            ("istio_tcp_sent_bytes_total", outcome.sent),
-            ("istio_tcp_received_bytes_total", outcome.received),
+            ("istio_tcp_received_bytes_total", outcome.sent),
+            ("istio_tcp_sent_bytes_total", outcome.received),
         ] {
             let found = metrics.sum(name, &web);
             if (found - float(expected)).abs() > 0.5 {

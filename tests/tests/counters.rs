@@ -12,8 +12,9 @@ use mesh_tests::wait::eventually;
 const OPENED: &str = "istio_tcp_connections_opened_total";
 const CLOSED: &str = "istio_tcp_connections_closed_total";
 const FAILED: &str = "istio_tcp_connections_failed_total";
-const SENT: &str = "istio_tcp_sent_bytes_total";
-const RECEIVED: &str = "istio_tcp_received_bytes_total";
+/// By clients, as everywhere here; Istio speaks of the server.
+const SENT: &str = "istio_tcp_received_bytes_total";
+const RECEIVED: &str = "istio_tcp_sent_bytes_total";
 
 /// Compares metrics with what they should be, until they are.
 fn assert_metrics(

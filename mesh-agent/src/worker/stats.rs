@@ -20,7 +20,7 @@ use crate::reconcile::Reconciler;
 use crate::sockets;
 
 /// What the worker knows about the maps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Connections by who is counted.
     pub totals: Totals,

@@ -35,8 +35,9 @@ impl Account {
             opened: sum("istio_tcp_connections_opened_total"),
             closed: sum("istio_tcp_connections_closed_total"),
             failed: sum("istio_tcp_connections_failed_total"),
-            sent: sum("istio_tcp_sent_bytes_total"),
-            received: sum("istio_tcp_received_bytes_total"),
+            // Istio's names are the server's.
+            sent: sum("istio_tcp_received_bytes_total"),
+            received: sum("istio_tcp_sent_bytes_total"),
             kept_out: KEPT_OUT.iter().map(|reason| kept_out(reason)).sum(),
         })
     }

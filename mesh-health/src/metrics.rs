@@ -50,6 +50,16 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds them to a registry; names begin with `prefix`, such as `mesh_agent`.
     pub fn register(&self, registry: &mut Registry, prefix: &str) {
+        // A series that is not there yet cannot be told from one that is misspelt.
+        for protocol in ["tcp", "http", "grpc"] {
+            let results = Kind::ALL.iter().map(|kind| kind.as_str()).chain(["success"]);
+            for result in results {
+                self.probes.get_or_create_owned(&ProbeLabels { protocol, result });
+            }
+        }
+        for reason in ["busy", "late"] {
+            self.skipped.get_or_create_owned(&SkipLabels { reason });
+        }
         let name = |name| format!("{prefix}_{name}");
         registry.register(name("probes"), "Health checks by what came out", self.probes.clone());
         registry.register_with_unit(

@@ -33,7 +33,15 @@ pub struct Figures {
 impl Source {
     /// Gathers them.
     pub async fn figures(&self) -> Figures {
-        Figures { metrics: self.metrics.clone(), statuses: self.handle.statuses().await }
+        Figures::new(self.metrics.clone(), self.handle.statuses().await)
+    }
+}
+
+impl Figures {
+    /// Puts them together: what is counted, and the state of each endpoint.
+    #[must_use]
+    pub const fn new(metrics: Metrics, statuses: Vec<(ObjectName, Status)>) -> Self {
+        Self { metrics, statuses }
     }
 }
 

@@ -65,6 +65,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::Timeout, Self::Status, Self::Protocol, Self::Local];
+
     /// As it is printed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

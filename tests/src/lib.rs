@@ -32,6 +32,7 @@ pub mod node;
 pub mod otlp;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod require;
 pub mod scratch;
 pub mod script;

@@ -33,6 +33,7 @@ pub struct Node {
     process: Option<Process>,
     netns: Arc<NetNs>,
     pins: PathBuf,
+    http: SocketAddrV4,
     state: Scratch,
     extra: Vec<String>,
     _uninstall: Guard,
@@ -62,6 +63,7 @@ impl Node {
             process: None,
             netns: Arc::clone(netns),
             pins,
+            http: HTTP,
             state: Scratch::create(name)?,
             extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
             _uninstall: guard,
@@ -75,7 +77,7 @@ impl Node {
         command
             .arg(verb)
             .args(["--control", &format!("http://{API}"), "--node", &self.name])
-            .args(["--http", &HTTP.to_string()])
+            .args(["--http", &self.http.to_string()])
             .arg("--cgroup")
             .arg(self.cgroup.path())
             .arg("--pin-path")
@@ -84,6 +86,11 @@ impl Node {
             .arg(self.state.path().join("state"))
             .args(&self.extra);
         Ok(command)
+    }
+
+    /// Where it answers from the next start on: a second one in a namespace needs a place of its own.
+    pub const fn set_http(&mut self, http: SocketAddrV4) {
+        self.http = http;
     }
 
     /// Other further flags of `run`, from the next start on.
@@ -114,7 +121,7 @@ impl Node {
         self.process.as_ref().context("the agent is not running")?.wait_until(
             "readiness",
             PATIENCE,
-            || http::get_ok(&self.netns, HTTP, "/healthz/ready").is_ok(),
+            || http::get_ok(&self.netns, self.http, "/healthz/ready").is_ok(),
         )
     }
 
@@ -155,12 +162,12 @@ impl Node {
 
     /// `/metrics`.
     pub fn metrics(&self) -> anyhow::Result<Metrics> {
-        Ok(Metrics::parse(&http::get_ok(&self.netns, HTTP, "/metrics")?))
+        Ok(Metrics::parse(&http::get_ok(&self.netns, self.http, "/metrics")?))
     }
 
     /// `/status`.
     pub fn status(&self) -> anyhow::Result<Value> {
-        let body = http::get_ok(&self.netns, HTTP, "/status")?;
+        let body = http::get_ok(&self.netns, self.http, "/status")?;
         Ok(serde_json::from_str(&body)?)
     }
 

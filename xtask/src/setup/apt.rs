@@ -36,7 +36,7 @@ enum Need {
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 20] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -127,6 +127,11 @@ const PACKAGES: [Package; 19] = [
         name: "tmux",
         reason: "a terminal that tests type into and read from",
         need: Need::Program("tmux"),
+    },
+    Package {
+        name: "prometheus",
+        reason: "reads the metrics and answers queries, in tests; brings promtool",
+        need: Need::Program("prometheus"),
     },
 ];
 

@@ -9,11 +9,12 @@ use super::say;
 use crate::{machine, process};
 
 /// Packages that bring a server, and the name of its service.
-const SERVERS: [(&str, &str); 4] = [
+const SERVERS: [(&str, &str); 5] = [
     ("nginx-light", "nginx"),
     ("haproxy", "haproxy"),
     ("redis-server", "redis-server"),
     ("postgresql", "postgresql"),
+    ("prometheus", "prometheus"),
 ];
 
 /// A server.

@@ -18,6 +18,7 @@ pub mod farm;
 pub mod faults;
 pub mod firewall;
 pub mod foreign;
+pub mod grafana;
 pub mod guards;
 pub mod http;
 pub mod load;

@@ -12,7 +12,7 @@ use mesh_tests::stats::float;
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use mesh_tests::traffic::{Plan, Traffic};
 use mesh_tests::wait::eventually;
-use mesh_tests::{control, http};
+use mesh_tests::{control, grafana, http};
 
 /// Of the second agent.
 const OTHER_HTTP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15120);
@@ -95,6 +95,12 @@ fn prometheus_reads_everything_and_answers_what_was_done() -> anyhow::Result<()>
     mesh.answers("sum(mesh_agent_connected)", 2)?;
     mesh.answers("mesh_xds_connected", 2)?;
     mesh.answers("mesh_control_revision - on() min(mesh_agent_live_revision)", 0)?;
+
+    for expression in grafana::expressions()? {
+        mesh.prometheus.query(&grafana::as_sent(&expression))?;
+    }
+    let connections = grafana::as_sent(&grafana::expressions()?[0]);
+    assert_eq!(mesh.prometheus.query(&connections)?.len(), 2, "{connections}");
 
     mesh.prometheus.check_targets()?;
     assert_eq!(mesh.prometheus.complaints()?, Vec::<String>::new());

@@ -121,7 +121,9 @@ pub(crate) fn take_over(
         region: args.region.clone(),
         zone: args.zone.clone(),
     };
-    let clients = (Names::open(&cgroup_mount(cgroup))?, Roster::new(args.max_sources));
+    let mount = cgroup_mount(cgroup);
+    let names = Names::open(&mount).with_context(|| format!("cannot open {}", mount.display()))?;
+    let clients = (names, Roster::new(args.max_sources));
     let mut reconciler = Reconciler::open_with(maps, journal, here, clients)?;
     reconciler.set_kernel(bpf::tcp::kernel());
     reconciler.set_acceleration(loaded.accelerates);

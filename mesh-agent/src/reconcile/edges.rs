@@ -191,7 +191,8 @@ impl<M: MapStore> Reconciler<M> {
         let mut idle = BTreeMap::new();
         let mut quiet = Vec::new();
         for (key, counters) in raw {
-            if counters.opened != counters.closed || !gone.contains(&key.cgroup) {
+            // There may have been no room for one that was opened, and some when it ended.
+            if counters.opened > counters.closed || !gone.contains(&key.cgroup) {
                 continue;
             }
             let before = self.sweep.idle.get(key).filter(|(before, _)| before == counters);

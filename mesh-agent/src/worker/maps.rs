@@ -223,8 +223,11 @@ impl Maps {
             let now = self.started.elapsed();
             self.upkeep.sweep(&self.reconciler, now)?;
             let freed = self.reconciler.retire(now)?;
-            self.reconciler.sweep_edges(now)?;
             self.upkeep.tell(&self.reconciler);
+            if let Err(error) = self.reconciler.sweep_edges(now) {
+                self.failures += 1;
+                tracing::error!(%error, "edges that nobody uses any more stay in the map");
+            }
             if freed == 0 || rejected == 0 {
                 return Ok(false);
             }

@@ -1,6 +1,5 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -8,11 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use mesh_common::names;
-use mesh_health::probe::Prepare;
 use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,9 +16,8 @@ use tonic::transport::Endpoint;
 
 use crate::accel::{self, auto};
 use crate::bpf::auto::AutoMaps;
-use crate::bpf::direct::Direct;
 use crate::bpf::enrol::EnrolMaps;
-use crate::canary::{self, Listeners, Trial};
+use crate::canary::{Listeners, Trial};
 use crate::config::{RunArgs, Switch};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
@@ -36,17 +31,16 @@ use crate::health::{self, Checks};
 use crate::http::{Context, router};
 use crate::keeper::{Keeper, Next, Trust};
 use crate::maps::MapStore as _;
-use crate::maps::kernel::KernelMaps;
 use crate::maps::kernel::words::KernelGuards;
-use crate::reconcile::Reconciler;
 use crate::report;
 use crate::sockets;
 pub use crate::start::{Checked, check};
 use crate::start::{
-    attach_first, cgroup_mount, enrolment, load_programs, only_one, restore, take_over,
+    attach_first, cgroup_mount, enrolment, keep_out, listen, load_programs, only_one, restore,
+    take_over, wait_for_signal,
 };
 use crate::upkeep::Upkeep;
-use crate::worker::{Worker, stamp};
+use crate::worker::Worker;
 use crate::workload;
 use crate::workload::inventory::Inventory;
 use crate::xds::client::{Client, Line, machine};
@@ -316,29 +310,6 @@ fn check_health<G: Guards>(
     tasks.spawn(Reporter { to, handle, changed: changed_watch }.run(random01));
 }
 
-/// Keeps the sockets of health checks to addresses that are a service's as well out of the mesh.
-/// Where that cannot be done, the check is not: it would be of some other endpoint.
-fn keep_out(pin_path: &Path) -> Prepare {
-    match Direct::open(pin_path) {
-        Ok(direct) => Prepare::new(move |socket| direct.mark(socket)),
-        Err(error) => {
-            let map = names::DIRECT;
-            tracing::warn!(%error, map, "endpoints at the address of a service are not checked");
-            let text = format!("the map {map} cannot be opened: {error}");
-            Prepare::new(move |_socket| Err(io::Error::other(text.clone())))
-        }
-    }
-}
-
-/// Listens for the canary, and puts its services into the maps.
-async fn listen(reconciler: &mut Reconciler<KernelMaps>) -> Result<Listeners> {
-    let limits = reconciler.maps().limits();
-    let before = canary::ports_in(reconciler.canary(), limits);
-    let listeners = Listeners::bind(before).await;
-    reconciler.put_canary(canary::image(limits, listeners.ports(), stamp()))?;
-    Ok(listeners)
-}
-
 async fn answer(listeners: Listeners) -> String {
     listeners.run().await;
     "the canary's listeners have ended".to_owned()
@@ -374,16 +345,6 @@ async fn keep(mut keeper: Keeper, trust: watch::Sender<Trust>) -> Result<()> {
             }
         }
     }
-}
-
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

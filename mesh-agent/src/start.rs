@@ -1,18 +1,24 @@
 //! What happens before anything runs: checks, taking over what is pinned and on disk, attaching.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mesh_api::resource::HEALTH;
 use mesh_common::accel::SocketLayout;
+use mesh_common::names;
+use mesh_health::probe::Prepare;
 use mesh_xds::client::DeltaClient;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Endpoint;
 
 use crate::accel;
 use crate::bpf::check::{Machine, check_here};
+use crate::bpf::direct::Direct;
 use crate::bpf::{self, attach, layout, load, object, tombstone};
+use crate::canary::{self, Listeners};
 use crate::config::{RunArgs, Switch};
 use crate::edges::Roster;
 use crate::edges::names::Names;
@@ -240,4 +246,38 @@ fn endpoint(control: &str) -> Result<Endpoint> {
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true))
+}
+
+/// Keeps the sockets of health checks to addresses that are a service's as well out of the mesh.
+/// Where that cannot be done, the check is not: it would be of some other endpoint.
+pub(crate) fn keep_out(pin_path: &Path) -> Prepare {
+    match Direct::open(pin_path) {
+        Ok(direct) => Prepare::new(move |socket| direct.mark(socket)),
+        Err(error) => {
+            let map = names::DIRECT;
+            tracing::warn!(%error, map, "endpoints at the address of a service are not checked");
+            let text = format!("the map {map} cannot be opened: {error}");
+            Prepare::new(move |_socket| Err(io::Error::other(text.clone())))
+        }
+    }
+}
+
+/// Listens for the canary, and puts its services into the maps.
+pub(crate) async fn listen(reconciler: &mut Reconciler<KernelMaps>) -> Result<Listeners> {
+    let limits = reconciler.maps().limits();
+    let before = canary::ports_in(reconciler.canary(), limits);
+    let listeners = Listeners::bind(before).await;
+    reconciler.put_canary(canary::image(limits, listeners.ports(), stamp()))?;
+    Ok(listeners)
+}
+
+/// Ends when the agent is to end.
+pub(crate) async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }

@@ -59,8 +59,8 @@ fn every_connection_and_every_byte_is_in_the_metrics_whatever_becomes_of_the_age
         }
         let web = [("destination_service_name", "web")];
         equals("istio_tcp_connections_failed_total", &web, 0)?;
-        equals("istio_tcp_sent_bytes_total", &web, outcome.sent)?;
-        equals("istio_tcp_received_bytes_total", &web, outcome.received)
+        equals("istio_tcp_received_bytes_total", &web, outcome.sent)?;
+        equals("istio_tcp_sent_bytes_total", &web, outcome.received)
     })?;
     let lost = bed.node.metrics()?.sum("mesh_bpf_exits_total", &[("reason", "event_lost")]);
     assert!(lost > 0.0, "the ring never ran over");

@@ -15,6 +15,7 @@ use mesh_agent::guard::tally::{Port, Refused};
 use mesh_agent::health::metrics::Figures;
 use mesh_agent::http::ProgramStatus;
 use mesh_agent::ledger::Account;
+use mesh_agent::report;
 use mesh_agent::telemetry;
 use mesh_agent::worker::Stats;
 use mesh_agent::xds::client::Line;
@@ -108,7 +109,7 @@ fn agent() -> String {
         &health,
         &guards,
         (&prepared, &auto::metrics::Figures::default()),
-        &Line::default(),
+        (&Line::default(), &report::metrics::Figures::default()),
         &[ProgramStatus { hook, fires: Fires::Yes }],
         &[foreign],
     )

@@ -10,6 +10,9 @@ use super::Metrics;
 /// The documentation.
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 
+/// Sets of labels that are listed once.
+const SETS: [&str; 2] = ["Istio's", "the mesh's"];
+
 /// What is said of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -47,15 +50,14 @@ pub fn documented(who: Who) -> anyhow::Result<Catalogue> {
             continue;
         }
         let name = quoted(name).next().context("a name in backticks")?.to_owned();
-        let labels = match labels {
-            "Istio's" | "the mesh's" => set(part, labels)?,
-            listed => quoted(listed).map(ToOwned::to_owned).collect(),
-        };
+        let listed = SETS.iter().find(|set| labels.starts_with(**set));
+        let mut all = listed.map_or_else(|| Ok(BTreeSet::new()), |name| set(part, name))?;
+        all.extend(quoted(labels).map(ToOwned::to_owned));
         if meaning.is_empty() {
             bail!("{name} means nothing");
         }
         let unit = ["seconds", "bytes"].into_iter().find(|it| *it == unit);
-        let metric = Metric { kind: kind.to_owned(), labels, unit };
+        let metric = Metric { kind: kind.to_owned(), labels: all, unit };
         if catalogue.insert(name.clone(), metric).is_some() {
             bail!("{name} is documented twice");
         }
@@ -77,7 +79,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The metrics of a scrape. A metric without a sample has no labels here.
+/// The metrics of a scrape that have samples.
 #[must_use]
 pub fn exposed(text: &str) -> Catalogue {
     let mut catalogue = Catalogue::new();
@@ -89,15 +91,19 @@ pub fn exposed(text: &str) -> Catalogue {
         let metric = Metric { kind: kind.to_owned(), labels: BTreeSet::new(), unit };
         catalogue.insert(format!("{family}{total}"), metric);
     }
-    for sample in Metrics::parse(text).samples() {
+    let scrape = Metrics::parse(text);
+    let mut found = BTreeSet::new();
+    for sample in scrape.samples() {
         let name = ["", "_bucket", "_sum", "_count"]
             .iter()
             .filter_map(|suffix| sample.name.strip_suffix(suffix))
             .find(|name| catalogue.contains_key(*name));
-        if let Some(metric) = name.and_then(|name| catalogue.get_mut(name)) {
+        if let Some((name, metric)) = name.and_then(|name| Some((name, catalogue.get_mut(name)?))) {
             metric.labels.extend(sample.labels.keys().filter(|label| *label != "le").cloned());
+            found.insert(name.to_owned());
         }
     }
+    catalogue.retain(|name, _| found.contains(name));
     catalogue
 }
 
@@ -107,8 +113,15 @@ pub fn breaches(catalogue: &Catalogue) -> Vec<String> {
     let mut found = Vec::new();
     for (name, metric) in catalogue {
         let base = name.strip_suffix("_total").unwrap_or(name);
-        let ours =
-            ["istio_tcp_", "mesh_tcp_", "mesh_bpf_", "mesh_agent_", "mesh_control_", "mesh_xds_"];
+        let ours = [
+            "istio_tcp_",
+            "mesh_tcp_",
+            "mesh_bpf_",
+            "mesh_agent_",
+            "mesh_control_",
+            "mesh_xds_",
+            "mesh_trace_",
+        ];
         if !ours.iter().any(|prefix| name.starts_with(prefix)) {
             found.push(format!("{name}: an unknown prefix"));
         }

@@ -1,6 +1,7 @@
 //! What agent and control plane expose is what docs/metrics.md says, no more and no less.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mesh_agent::accel::Prepared;
 use mesh_agent::accel::auto;
@@ -9,6 +10,7 @@ use mesh_agent::accel::judge::Acceleration;
 use mesh_agent::bpf::attach::LinkStatus;
 use mesh_agent::bpf::effective::{Foreign, HookStatus, Position};
 use mesh_agent::canary::verdict::Fires;
+use mesh_agent::edges::{Row, Source};
 use mesh_agent::guard;
 use mesh_agent::guard::states::Phase;
 use mesh_agent::guard::tally::{Port, Refused};
@@ -23,6 +25,10 @@ use mesh_api::model::Health;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_control::health::aggregate::Counts;
 use mesh_control::metrics::Metrics as Control;
+use mesh_control::telemetry::Collect as _;
+use mesh_control::telemetry::collector::{Change, EdgeId, NodeId};
+use mesh_control::telemetry::counts::Counts as Growth;
+use mesh_control::telemetry::edge::{Edge, Reporter};
 use mesh_control::world::World;
 use mesh_health::checker::Status;
 
@@ -63,8 +69,10 @@ fn check(text: &str, who: Who) {
 fn agent() -> String {
     let service: mesh_api::model::ObjectName = "default/web".parse().unwrap();
     let account = Account::of_service(service.clone());
+    let row = Row { failures: [1, 0, 0, 0], ..Row::default() };
     let stats = Stats {
         totals: [(account.clone(), BackendCounters::default())].into(),
+        edges: [((Source::Unknown, account.clone()), row)].into(),
         without_backend: [(account, ServiceCounters::default())].into(),
         reasons: vec![("torn", 1)],
         usage: vec![("conns", 1, 2)],
@@ -126,6 +134,12 @@ fn the_control_plane_exposes_what_is_documented_and_nothing_else() {
     let metrics = Control::new();
     metrics.observe_world(&World::default());
     metrics.health.observe(Counts::default(), 0);
+    let change = Change {
+        id: EdgeId(1),
+        edge: Arc::new(Edge { reporter: Reporter::Source, ..Edge::default() }),
+        growth: Growth { opened: 1, ..Growth::default() },
+    };
+    metrics.telemetry.services.collect(NodeId(1), &[change]);
     check(&metrics.encode().unwrap(), Who::ControlPlane);
 }
 

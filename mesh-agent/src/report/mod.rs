@@ -35,7 +35,7 @@ pub const LONGEST: Duration = Duration::from_mins(1);
 /// How long a report may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most time between two attempts.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Reading the counters takes the thread for the maps at most one part in so many of its time.
 const SHARE: u32 = 20;
 
@@ -69,7 +69,8 @@ pub trait Source: Send {
 impl Source for Worker {
     async fn read(&self) -> Result<Option<Stats>, String> {
         match self.stats().await {
-            Ok(Ok(stats)) => Ok(Some(stats)),
+            // What has no name yet would be counted again under its name.
+            Ok(Ok(stats)) => Ok(Some(stats).filter(|stats| stats.settled)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the counters cannot be read; trying again");
                 Ok(None)
@@ -112,7 +113,7 @@ impl<S: Source> Reporter<S> {
             };
             tokio::select! {
                 () = tokio::time::sleep_until(began + wait) => {}
-                () = other_stream(&mut self.line, stream) => backoff.reset(),
+                () = Line::another(&mut self.line, stream) => backoff.reset(),
             }
             let now = self.line.borrow().streams;
             if std::mem::replace(&mut stream, now) != now {
@@ -162,14 +163,6 @@ impl<S: Source> Reporter<S> {
                 Err(())
             }
         }
-    }
-}
-
-/// Returns when there is another stream than this one. Never, where nobody opens any: the counters
-/// say when the agent ends.
-async fn other_stream(line: &mut watch::Receiver<Line>, stream: u64) {
-    if line.wait_for(|line| line.connected && line.streams != stream).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

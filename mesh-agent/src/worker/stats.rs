@@ -48,6 +48,9 @@ pub struct Stats {
     pub writes: u64,
     /// Times the maps could not be written.
     pub failures: u64,
+    /// Whether everything is counted for whom it will be: until the maps have been brought to what the
+    /// agent knows, nobody knows whose some entries are.
+    pub settled: bool,
     /// How long reading all this took, during which the worker did nothing else.
     pub took: Duration,
 }
@@ -89,6 +92,7 @@ pub(super) fn stats(state: &mut Maps, clients: &mut Clients) -> Result<Stats, Ma
         accelerated: maps.accelerated(&state.pin_path)?,
         writes: state.writes,
         failures: state.failures,
+        settled: reconciler.is_installed(),
         took: began.elapsed(),
     })
 }

@@ -50,6 +50,14 @@ impl Line {
         self.connected && self.health
     }
 
+    /// Returns when there is another stream than the one with this number. Never, where nobody opens
+    /// any.
+    pub async fn another(line: &mut watch::Receiver<Self>, than: u64) {
+        if line.wait_for(|line| line.connected && line.streams != than).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn open(&mut self) {
         self.connected = true;
         self.health = false;

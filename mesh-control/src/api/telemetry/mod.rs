@@ -18,6 +18,7 @@ use mesh_api::wire::telemetry_reports_server::{TelemetryReports, TelemetryReport
 use mesh_api::wire::telemetry_server::{Telemetry, TelemetryServer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::telemetry::book::TrafficBook;
@@ -54,7 +55,9 @@ impl TelemetryApi {
     /// What agents call.
     #[must_use]
     pub fn for_agents(&self) -> TelemetryReportsServer<Self> {
-        TelemetryReportsServer::new(self.clone()).max_decoding_message_size(MAX_REPORT)
+        TelemetryReportsServer::new(self.clone())
+            .max_decoding_message_size(MAX_REPORT)
+            .accept_compressed(CompressionEncoding::Gzip)
     }
 
     /// What meshctl calls.

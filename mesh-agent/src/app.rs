@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use mesh_telemetry::keeper::LogKeeper;
 use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -15,13 +16,14 @@ use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
 use crate::accel::{self, auto};
+use crate::attend::Attendant;
 use crate::bpf::auto::AutoMaps;
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{Listeners, Trial};
 use crate::config::{RunArgs, Switch};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
-use crate::events::ring;
+use crate::events::{access::Access, ring};
 use crate::guard;
 use crate::guard::report::Reports;
 use crate::health::feed::Feed;
@@ -41,8 +43,7 @@ use crate::start::{
 };
 use crate::upkeep::Upkeep;
 use crate::worker::Worker;
-use crate::workload;
-use crate::workload::inventory::Inventory;
+use crate::workload::{self, inventory::Inventory};
 use crate::xds::client::{Client, Line, machine};
 use crate::xds::last_good::LastGood;
 use crate::xds::saver;
@@ -95,6 +96,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let control = (&endpoint, node.as_str(), &line_watch);
     let inventory = enrolled.inventory.clone();
     let reports = report(&mut tasks, control, inventory, &worker, args.report_interval);
+    let access = attend(&mut tasks, control, &worker, &args);
     let to = ReportTo {
         endpoint: endpoint.clone(),
         node: node.clone(),
@@ -132,7 +134,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         control.await;
         "the thread for the maps has ended".to_owned()
     });
-    tasks.spawn(async move { ring::run(events, guards).await.to_string() });
+    tasks.spawn(async move { ring::run(events, guards, access).await.to_string() });
     tasks.spawn(serve(listener, router(context).merge(workloads)));
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
@@ -261,6 +263,30 @@ async fn pass_on(
             else => return "nobody looks at the cgroups any more".to_owned(),
         }
     }
+}
+
+/// Starts answering commands, and the log of connections.
+fn attend(
+    tasks: &mut JoinSet<String>,
+    (endpoint, node, line): (&Endpoint, &str, &watch::Receiver<Line>),
+    worker: &Worker,
+    args: &RunArgs,
+) -> Arc<Access> {
+    let (access, lines) = Access::new(args.access_log, worker.clone());
+    let chooser = Arc::clone(&access);
+    let change = move |on, sample| chooser.set(on, sample);
+    let handle = mesh_telemetry::installed().map(|it| it.log.clone());
+    let attendant = Attendant {
+        endpoint: endpoint.clone(),
+        node: node.to_owned(),
+        line: line.clone(),
+        worker: worker.clone(),
+        pin_path: args.pin_path.clone(),
+        log: Arc::new(LogKeeper::new(handle, args.access_log, change)),
+    };
+    tasks.spawn(attendant.run(random01));
+    tasks.spawn(lines.run());
+    access
 }
 
 /// Starts the reports of workloads, and of what was counted.

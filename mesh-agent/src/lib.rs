@@ -12,6 +12,7 @@
 
 pub mod accel;
 pub mod app;
+pub mod attend;
 pub mod bpf;
 pub mod canary;
 pub mod cgroup;

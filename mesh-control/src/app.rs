@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use mesh_health::checker::Checker;
+use mesh_telemetry::keeper::LogKeeper;
 use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::api::Api;
 use crate::api::health::HealthApi;
+use crate::api::nodes::NodesApi;
 use crate::api::telemetry::TelemetryApi;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
@@ -122,6 +124,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
     let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
+    let asked =
+        NodesApi::new(Arc::clone(&nodes), keep_log(&mut tasks, &shutdown), shutdown.clone());
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
     let router = server()
         .add_service(api.service())
@@ -131,6 +135,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .add_service(health.for_people())
         .add_service(telemetry.for_agents())
         .add_service(telemetry.for_people())
+        .add_service(asked.for_agents())
+        .add_service(asked.for_people())
         .add_service(ads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
@@ -214,6 +220,24 @@ async fn serve(
         TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE));
     let served = router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
     served.await.context("gRPC server")
+}
+
+/// Lets people change what is logged.
+fn keep_log(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> Arc<LogKeeper> {
+    let handle = mesh_telemetry::installed().map(|handles| handles.log.clone());
+    let keeper = Arc::new(LogKeeper::new(handle, false, |_, _| {}));
+    let (kept, shutdown) = (Arc::clone(&keeper), shutdown.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = kept.run() => {}
+            () = shutdown.cancelled() => {}
+        }
+        Ok(())
+    });
+    keeper
 }
 
 /// Has the agents told what changes about the health of endpoints.

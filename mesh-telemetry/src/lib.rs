@@ -2,6 +2,7 @@
 //!
 //! - [`args`]: the flags, and how log lines look.
 //! - [`log`]: which lines are written, changeable while the program runs.
+//! - [`keeper`]: changes it for people, and ends what was for a while; [`levels`] says when. Pure.
 //! - [`context`]: what one program tells the next about a trace (W3C `traceparent`). Pure.
 //! - [`span`]: spans, their parents and links.
 //! - `export`: sends spans over OTLP, from a queue that never makes anybody wait.
@@ -13,6 +14,8 @@
 pub mod args;
 pub mod context;
 mod export;
+pub mod keeper;
+pub mod levels;
 pub mod log;
 pub mod span;
 

@@ -10,6 +10,8 @@ use mesh_common::event::{Event, EventKind};
 use mesh_common::guard::Transition;
 use mesh_common::service::ServiceIndex;
 
+use crate::reconcile::BackendKey;
+
 /// What the programs tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -24,8 +26,8 @@ pub enum Told {
 pub struct Record {
     /// Whether it had been established.
     pub established: bool,
-    /// Index of the service.
-    pub service: u32,
+    /// The backend.
+    pub backend_key: BackendKey,
     /// The client.
     pub client: (IpAddr, u16),
     /// What it connected to.
@@ -72,8 +74,8 @@ fn transition(mut reader: Reader<'_>, kind: EventKind) -> Option<Transition> {
 }
 
 fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
-    let service = reader.u32()?;
-    let (_backend, _generation) = (reader.u32()?, reader.u32()?);
+    let _service = reader.u32()?;
+    let backend_key = (BackendIndex { index: reader.u32()? }, reader.u32()?);
     let (_time, duration) = (reader.u64()?, reader.u64()?);
     let (bytes_sent, bytes_received) = (reader.u64()?, reader.u64()?);
     let (client, frontend, backend) = (reader.ip()?, reader.ip()?, reader.ip()?);
@@ -82,7 +84,7 @@ fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
     let (retransmits, _srtt) = (reader.u32()?, reader.u32()?);
     Some(Record {
         established,
-        service,
+        backend_key,
         client: (client, client_port),
         frontend: (frontend, frontend_port),
         backend: (backend, backend_port),
@@ -126,23 +128,34 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A connection of nobody.
+    pub(in crate::events) fn record(established: bool) -> Record {
+        let kind = if established { EventKind::CLOSED } else { EventKind::FAILED };
+        let mut bytes = vec![0u8; SIZE];
+        bytes[..4].copy_from_slice(&kind.code.to_ne_bytes());
+        let Some(Told::Connection(record)) = decode(&bytes) else { panic!() };
+        record
+    }
 
     #[test]
     fn fields_are_where_the_kernel_puts_them() {
         let mut bytes = vec![0u8; SIZE];
         bytes[0] = 2;
-        bytes[4] = 9;
+        bytes[8] = 9;
+        bytes[12] = 4;
         bytes[24..32].copy_from_slice(&1_500_000_000u64.to_ne_bytes());
         bytes[58..64].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
         bytes[96..98].copy_from_slice(&40_000u16.to_ne_bytes());
         bytes[104] = 3;
         let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
         assert!(!record.established);
-        assert_eq!((record.service, record.retransmits), (9, 3));
+        assert_eq!(record.backend_key, (BackendIndex { index: 9 }, 4));
+        assert_eq!(record.retransmits, 3);
         assert_eq!(record.paths, None);
         assert_eq!(record.duration, Duration::from_millis(1500));
         assert_eq!(record.client, ("10.0.0.1".parse().unwrap(), 40_000));

@@ -14,6 +14,7 @@ mod edges;
 mod flags;
 mod guarded;
 mod guards;
+mod names;
 mod own;
 mod room;
 mod stage;
@@ -33,6 +34,7 @@ use mesh_common::counter::BackendCounters;
 use mesh_telemetry::trace_span;
 
 use self::edges::Sweep;
+pub use self::names::{BackendKey, BackendNames, Named};
 use self::state::State;
 pub use self::update::Removed;
 use crate::compile::{Kernel, Rejection};

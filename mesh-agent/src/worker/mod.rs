@@ -27,7 +27,7 @@ use crate::guard::follower::Ejected;
 use crate::health::feed::Feed;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{BackendKey, BackendNames, Reconciler};
 use crate::upkeep::Upkeep;
 use crate::world::Change;
 use crate::xds::batch::Outcome;
@@ -55,6 +55,8 @@ enum Request {
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
     Eject(Ejected),
+    Names(Vec<BackendKey>, oneshot::Sender<BackendNames>),
+    AccessLog(bool),
     Stop,
 }
 
@@ -131,6 +133,19 @@ impl Worker {
         self.sender.send(Request::Eject(ejected)).unwrap_or_default();
     }
 
+    /// What these backends are called.
+    pub async fn names(&self, of: Vec<BackendKey>) -> Result<BackendNames, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Request::Names(of, reply)).map_err(|_closed| Gone)?;
+        answer.await.map_err(|_closed| Gone)
+    }
+
+    /// Has the programs tell of every connection that ends, or only of those that fail.
+    pub fn access_log(&self, on: bool) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::AccessLog(on)).unwrap_or_default();
+    }
+
     /// Lets the worker end after what it was asked before.
     pub fn stop(&self) {
         // It has ended already where nobody listens.
@@ -204,6 +219,15 @@ impl Inbox {
                     }
                 }
                 Ok(Request::Eject(ejected)) => maps.eject(&ejected),
+                Ok(Request::Names(of, reply)) => {
+                    // Whoever asked may have gone.
+                    drop(reply.send(maps.reconciler.names(of)));
+                }
+                Ok(Request::AccessLog(on)) => {
+                    if let Err(error) = maps.reconciler.maps().log_access(on) {
+                        tracing::error!(%error, "the access log stays as it is");
+                    }
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -4,6 +4,7 @@
 mod convert;
 mod errors;
 pub mod health;
+pub mod nodes;
 mod past;
 mod status;
 pub mod telemetry;

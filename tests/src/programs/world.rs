@@ -204,7 +204,7 @@ fn record(line: &str, vip: SocketAddrV4, port: u16) -> Option<(u64, u64)> {
         words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     };
     let source: SocketAddr = field("src.addr")?.parse().ok()?;
-    if source.port() != port || field("dst.service")? != vip.to_string() {
+    if source.port() != port || field("dst.frontend")? != vip.to_string() {
         return None;
     }
     Some((field("bytes_sent")?.parse().ok()?, field("bytes_recv")?.parse().ok()?))

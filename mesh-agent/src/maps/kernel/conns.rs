@@ -60,6 +60,13 @@ impl ConnTable {
         self.conns.get(place)
     }
 
+    /// The cookie of the socket that has a place; 0: nobody has it.
+    #[must_use]
+    pub fn holder(&self, place: u32) -> u64 {
+        let Ok(ways) = u32::try_from(WAYS) else { return 0 };
+        self.index.read(place / ways, usize::try_from(place % ways).unwrap_or(usize::MAX))
+    }
+
     /// Makes a place free, if it still belongs to the socket with this cookie.
     #[must_use]
     pub fn take_back(&self, place: u32, cookie: u64) -> bool {

@@ -4,7 +4,7 @@
 pub mod affinity;
 pub mod conns;
 mod forget;
-mod pairs;
+pub mod pairs;
 pub mod words;
 
 use std::io;
@@ -347,6 +347,14 @@ impl MapStore for KernelMaps {
 }
 
 impl KernelMaps {
+    /// Has the programs tell of every connection that ends, or only of those that fail.
+    pub fn log_access(&self, on: bool) -> Result<(), MapError> {
+        self.change_tunables(|Tunables { flags, .. }| {
+            let flag = TunableFlags::ACCESS_LOG;
+            *flags = if on { flags.and(flag) } else { flags.without(flag) };
+        })
+    }
+
     fn tunables(&self) -> Result<Tunables, MapError> {
         let values = self.tunables.entry(0).map_err(read_error(names::TUNABLES))?;
         Ok(values.first().copied().unwrap_or_default())

@@ -26,6 +26,29 @@ impl KernelMaps {
     }
 }
 
+/// The pairs, mapped while this exists.
+#[derive(Debug)]
+pub struct PairTable {
+    pairs: Mapped<Pair>,
+}
+
+impl PairTable {
+    /// Maps the pinned table, to be read.
+    pub fn open(pin_path: &Path) -> Result<Self, MapError> {
+        let path = map_path(pin_path, names::PAIRS);
+        Ok(Self { pairs: Mapped::open(&path, Access::Read).map_err(open_error(&path))? })
+    }
+
+    /// What is known of the connection of this socket, whose record is at this place; `None` where
+    /// its ends have not found each other.
+    #[must_use]
+    pub fn of(&self, place: u32, cookie: u64) -> Option<Pair> {
+        // What names another connection is left over.
+        let is_own = PairId { number: self.pairs.read(place, 0) }.is_of(cookie);
+        self.pairs.get(place).filter(|pair| is_own && pair.server_at != 0)
+    }
+}
+
 /// The maps are in the agent's memory only while it looks. A connection that ends meanwhile may be
 /// counted here and there, or not at all.
 fn live(pin_path: &Path) -> Result<Live, MapError> {

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
-    apply, completion, delete, deregister, describe, diff, get, health, history, register,
-    rollback, stat, top, workloads,
+    apply, completion, connections, delete, deregister, describe, diff, get, health, history, log,
+    register, rollback, stat, top, workloads,
 };
 use crate::output::Format;
 
@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Stat(stat::Args),
     /// Show traffic as it changes, on a terminal.
     Top(top::Args),
+    /// List the connections that are open on a node.
+    Connections(connections::Args),
+    /// Show or change what a node logs, while it runs.
+    Log(log::Args),
     /// Show who runs on each node, and whether they are in the mesh.
     Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.

@@ -92,6 +92,8 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::Top(_)
         | Command::Workloads(_)
         | Command::Completion(_)
+        | Command::Connections(_)
+        | Command::Log(_)
         | Command::Version => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The connection to the control plane, and what its statuses mean to the command line.
 
+mod nodes;
 mod telemetry;
 
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use mesh_api::violation::Violation;
 use mesh_api::wire;
 use mesh_api::wire::control_client::ControlClient;
 use mesh_api::wire::health_client::HealthClient;
+use mesh_api::wire::nodes_client::NodesClient;
 use mesh_api::wire::telemetry_client::TelemetryClient;
 use mesh_api::wire::workloads_client::WorkloadsClient;
 use mesh_telemetry::TraceContext;
@@ -97,6 +99,7 @@ impl Context {
         Ok(Client {
             workloads: WorkloadsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             health: HealthClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            nodes: NodesClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             telemetry: TelemetryClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             control: ControlClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: server.clone(),
@@ -112,6 +115,7 @@ pub(crate) struct Client {
     control: ControlClient<Channel>,
     workloads: WorkloadsClient<Channel>,
     health: HealthClient<Channel>,
+    nodes: NodesClient<Channel>,
     telemetry: TelemetryClient<Channel>,
     server: String,
     limit: Limit,

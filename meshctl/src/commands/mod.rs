@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod completion;
+pub(crate) mod connections;
 pub(crate) mod delete;
 pub(crate) mod deregister;
 pub(crate) mod describe;
@@ -9,6 +10,7 @@ pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod log;
 pub(crate) mod register;
 pub(crate) mod rollback;
 pub(crate) mod stat;

@@ -54,7 +54,7 @@ impl Checking {
         let is_local = |line: &&str| line.contains("result=\"local\"}");
         let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
         let wait = async {
-            while self.counted().lines().find(is_local).is_none_or(|line| count(line) < least) {
+            while self.counted().lines().filter(is_local).map(count).sum::<u32>() < least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

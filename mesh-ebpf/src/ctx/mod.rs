@@ -355,10 +355,11 @@ pub(crate) fn store_record(to: &mut ConnRecord, record: &ConnRecord) {
     }
 }
 
-/// Sends a change of a guard; false where the ring is full.
+/// Sends a change of a guard, and calls the reader, whatever waits before it; false where the ring is
+/// full.
 #[inline(always)]
 pub(crate) fn tell(transition: &Transition) -> bool {
-    maps::events.output_untyped::<Transition>(transition, 0).is_ok()
+    maps::events.output_untyped::<Transition>(transition, BPF_RB_FORCE_WAKEUP.into()).is_ok()
 }
 
 /// Sends an event; false where the ring is full. Nobody is woken for it, which would cost more than all
@@ -366,11 +367,13 @@ pub(crate) fn tell(transition: &Transition) -> bool {
 #[inline(always)]
 pub(crate) fn send(event: &Event) -> bool {
     const PART: u64 = 64 << 10;
+    /// `BPF_RINGBUF_HDR_SZ`, before each record.
+    const HEADER: usize = 8;
     // SAFETY: the map is a ring.
     let waiting = unsafe {
         bpf_ringbuf_query((&raw const maps::events).cast_mut().cast(), BPF_RB_AVAIL_DATA.into())
     };
-    let fills = waiting >= PART && waiting % PART < size_of::<Event>() as u64;
+    let fills = waiting >= PART && waiting % PART < (HEADER + size_of::<Event>()) as u64;
     let flags = if fills { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     maps::events.output_untyped::<Event>(event, flags.into()).is_ok()
 }

@@ -34,6 +34,7 @@ pub mod maps;
 pub mod memory;
 pub mod netns;
 pub mod reconcile;
+pub mod refused;
 pub mod report;
 pub mod sockets;
 pub mod start;

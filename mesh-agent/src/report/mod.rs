@@ -25,6 +25,7 @@ use tonic::{Code, Request};
 use self::changes::{Changes, MAX_EDGES};
 use self::metrics::Figures;
 use self::rows::rows;
+use crate::refused::is_final;
 use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
 
@@ -210,16 +211,4 @@ impl Sender {
         }
         Err(code)
     }
-}
-
-/// Whether such a report will not be taken later either.
-const fn is_final(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unimplemented
-            | Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::ResourceExhausted
-    )
 }

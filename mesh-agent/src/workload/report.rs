@@ -8,10 +8,11 @@ use mesh_api::wire;
 use mesh_api::wire::node_client::NodeClient;
 use mesh_xds::backoff::Backoff;
 use tokio::sync::watch;
+use tonic::Request;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request, Status};
 
 use super::inventory::{Inventory, Listed, ListedNamespace};
+use crate::refused::is_final;
 use crate::xds::client::Line;
 
 /// Least time between two reports.
@@ -57,7 +58,7 @@ impl Reporter {
                         reported = Some((stream, newest));
                         PAUSE
                     }
-                    Err(status) if is_final(&status) => {
+                    Err(status) if is_final(status.code()) => {
                         tracing::warn!(
                             reason = status.message(),
                             "the control plane does not take the list of workloads"
@@ -82,18 +83,6 @@ impl Reporter {
             }
         }
     }
-}
-
-/// Whether the same report will not be taken later either.
-fn is_final(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unimplemented
-            | Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::ResourceExhausted
-    )
 }
 
 fn message(node: &str, inventory: &Inventory) -> wire::ReportWorkloadsRequest {

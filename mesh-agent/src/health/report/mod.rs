@@ -16,9 +16,10 @@ use mesh_health::checker::{Handle, Status};
 use mesh_xds::backoff::Backoff;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tonic::Request;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request};
 
+use crate::refused::is_final;
 use crate::xds::client::Line;
 
 /// Least time between two reports: the first of a burst is told at once, the rest together.
@@ -233,16 +234,4 @@ fn reference(name: &ObjectName) -> wire::ObjectRef {
         namespace: name.namespace.to_string(),
         name: name.name.to_string(),
     }
-}
-
-/// Whether the same report will not be taken later either.
-const fn is_final(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unimplemented
-            | Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::ResourceExhausted
-    )
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Response, Status as Refusal};
+use tonic::{Code, Response, Status as Refusal};
 
 use super::*;
 use crate::health::testing::target;

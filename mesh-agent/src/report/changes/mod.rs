@@ -15,12 +15,11 @@ use mesh_api::wire::{
     Cause, Edge, EdgeTraffic, ReportTrafficRequest, ReportTrafficResponse, Traffic,
 };
 
+use crate::edges::Source;
+
 /// Most edges of a node with a row of their own. With the longest names a report of them is below
 /// 16 MiB, and usually some 2 MiB before it is compressed.
 pub const MAX_EDGES: usize = 20_000;
-
-/// The name of what is counted together.
-const OTHER: &str = "other";
 
 /// See the module.
 #[derive(Debug)]
@@ -141,7 +140,7 @@ fn other(edge: &Edge) -> Edge {
     Edge {
         reporter: edge.reporter,
         transport: edge.transport,
-        source_workload: OTHER.to_owned(),
+        source_workload: Source::Other.to_string(),
         source_node: edge.source_node.clone(),
         ..Edge::default()
     }

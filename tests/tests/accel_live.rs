@@ -14,7 +14,6 @@ use mesh_tests::backend::Backends;
 use mesh_tests::load::Mode;
 use mesh_tests::manifest::Manifest;
 use mesh_tests::maps::{flags, pairs};
-use mesh_tests::stats::float;
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend};
 use mesh_tests::traffic::{Flows, Traffic};
 use mesh_tests::wait::eventually;
@@ -116,16 +115,8 @@ fn both_directions_are_redirected_and_every_byte_is_counted() -> anyhow::Result<
     eventually(|| {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
         // Istio's names are the server's.
-        for (name, expected) in [
-            ("istio_tcp_received_bytes_total", outcome.sent),
-            ("istio_tcp_sent_bytes_total", outcome.received),
-        ] {
-            let found = metrics.sum(name, &web);
-            if (found - float(expected)).abs() > 0.5 {
-                return Err(format!("{name}: {found} instead of {expected}"));
-            }
-        }
-        Ok(())
+        metrics.expect("istio_tcp_received_bytes_total", &web, outcome.sent)?;
+        metrics.expect("istio_tcp_sent_bytes_total", &web, outcome.received)
     })
 }
 

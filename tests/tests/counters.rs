@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use mesh_tests::load::Mode;
 use mesh_tests::manifest::Manifest;
-use mesh_tests::stats::float;
 use mesh_tests::testbed::{PORT, Testbed, VIP};
 use mesh_tests::traffic::{Outcome, Plan, Traffic};
 use mesh_tests::wait::eventually;
@@ -25,13 +24,7 @@ fn assert_metrics(
     let expected: BTreeMap<&str, u64> = expected.iter().copied().collect();
     eventually(|| {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
-        for (name, value) in &expected {
-            let found = metrics.sum(name, labels);
-            if (found - float(*value)).abs() > 0.5 {
-                return Err(format!("{name}{labels:?}: {found} instead of {value}"));
-            }
-        }
-        Ok(())
+        expected.iter().try_for_each(|(name, value)| metrics.expect(name, labels, *value))
     })
 }
 

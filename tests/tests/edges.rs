@@ -74,19 +74,6 @@ impl Client {
     }
 }
 
-fn expect(
-    metrics: &Metrics,
-    name: &str,
-    labels: &[(&str, &str)],
-    value: u64,
-) -> Result<(), String> {
-    let found = metrics.sum(name, labels);
-    if (found - float(value)).abs() < 0.5 {
-        return Ok(());
-    }
-    Err(format!("{name}{labels:?}: {found} instead of {value}"))
-}
-
 fn bytes(metrics: &Metrics, labels: &[(&str, &str)], value: u64) -> Result<(), String> {
     let found = metrics.sum(SENT, labels) + metrics.sum(RECEIVED, labels);
     if (found - float(value)).abs() < 0.5 {
@@ -101,24 +88,24 @@ fn assert_exact(bed: &Testbed, clients: &[&Client]) -> anyhow::Result<()> {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
         let all: u64 = clients.iter().map(|client| client.all()).sum();
         let service = ("destination_service_name", "web");
-        expect(&metrics, OPENED, &[service], all)?;
-        expect(&metrics, CLOSED, &[service], all)?;
+        metrics.expect(OPENED, &[service], all)?;
+        metrics.expect(CLOSED, &[service], all)?;
         bytes(&metrics, &[service], clients.iter().map(|client| client.bytes).sum())?;
         let failed = |client: &&Client| client.failed.values().sum::<u64>();
-        expect(&metrics, FAILED, &[service], clients.iter().map(failed).sum())?;
+        metrics.expect(FAILED, &[service], clients.iter().map(failed).sum())?;
         for client in clients {
             let source = ("source_workload", &*client.name);
-            expect(&metrics, OPENED, &[service, source], client.all())?;
-            expect(&metrics, CLOSED, &[service, source], client.all())?;
-            expect(&metrics, TIMED, &[service, source], client.all())?;
-            expect(&metrics, FAILED, &[service, source], failed(client))?;
+            metrics.expect(OPENED, &[service, source], client.all())?;
+            metrics.expect(CLOSED, &[service, source], client.all())?;
+            metrics.expect(TIMED, &[service, source], client.all())?;
+            metrics.expect(FAILED, &[service, source], failed(client))?;
             bytes(&metrics, &[service, source], client.bytes)?;
             for (version, count) in &client.opened {
                 let version = ("destination_version", &**version);
-                expect(&metrics, OPENED, &[service, source, version], *count)?;
+                metrics.expect(OPENED, &[service, source, version], *count)?;
             }
         }
-        expect(&metrics, OPENED, &[service, ("source_workload", "unknown")], 0)
+        metrics.expect(OPENED, &[service, ("source_workload", "unknown")], 0)
     })
 }
 
@@ -176,10 +163,10 @@ fn failures_are_told_apart_by_cause() -> anyhow::Result<()> {
     eventually(|| {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
         let source = ("source_workload", &*client.name);
-        expect(&metrics, CAUSES, &[source, ("cause", "refused")], refused)?;
-        expect(&metrics, CAUSES, &[source, ("cause", "timed_out")], silent)?;
-        expect(&metrics, CAUSES, &[], refused + silent)?;
-        expect(&metrics, FAILED, &[], refused + silent)
+        metrics.expect(CAUSES, &[source, ("cause", "refused")], refused)?;
+        metrics.expect(CAUSES, &[source, ("cause", "timed_out")], silent)?;
+        metrics.expect(CAUSES, &[], refused + silent)?;
+        metrics.expect(FAILED, &[], refused + silent)
     })
 }
 
@@ -245,7 +232,7 @@ fn check_moved(
             let source = ("source_workload", &*client.name);
             for (version, count) in &client.opened {
                 let version = ("destination_version", &**version);
-                expect(&metrics, OPENED, &[service, source, version], *count)?;
+                metrics.expect(OPENED, &[service, source, version], *count)?;
             }
         }
         let of =
@@ -255,10 +242,10 @@ fn check_moved(
             return Err(format!("{together:?}: {found} instead of {moved}"));
         }
         let all: u64 = clients.iter().map(|client| client.all()).sum();
-        expect(&metrics, OPENED, &[service], all + moved)?;
-        expect(&metrics, CLOSED, &[service], all + moved)?;
+        metrics.expect(OPENED, &[service], all + moved)?;
+        metrics.expect(CLOSED, &[service], all + moved)?;
         bytes(&metrics, &[service], clients.iter().map(|client| client.bytes).sum())?;
-        expect(&metrics, OPENED, &[service, ("source_workload", "unknown")], 0)
+        metrics.expect(OPENED, &[service, ("source_workload", "unknown")], 0)
     })
 }
 
@@ -310,9 +297,9 @@ fn who_finds_no_room_is_unknown_and_nothing_is_lost() -> anyhow::Result<()> {
             let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
             let all: Vec<&Client> = late.iter().chain([&first]).collect();
             for name in [OPENED, CLOSED] {
-                expect(&metrics, name, &[service], all.iter().map(|client| client.all()).sum())?;
+                metrics.expect(name, &[service], all.iter().map(|client| client.all()).sum())?;
                 let first_one = ("source_workload", &*first.name);
-                expect(&metrics, name, &[service, first_one], first.all())?;
+                metrics.expect(name, &[service, first_one], first.all())?;
                 let of = |client: &Client| {
                     metrics.sum(name, &[service, ("source_workload", &*client.name)])
                 };

@@ -6,7 +6,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use mesh_tests::load::Mode;
-use mesh_tests::stats::float;
 use mesh_tests::testbed::{Testbed, VIP};
 use mesh_tests::traffic::{Plan, Traffic};
 use mesh_tests::wait::eventually;
@@ -46,22 +45,17 @@ fn every_connection_and_every_byte_is_in_the_metrics_whatever_becomes_of_the_age
 
     eventually(|| {
         let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
-        let equals = |name: &str, labels: &[(&str, &str)], expected: u64| {
-            let found = metrics.sum(name, labels);
-            let same = (found - float(expected)).abs() < 0.5;
-            if same { Ok(()) } else { Err(format!("{name}{labels:?}: {found} of {expected}")) }
-        };
         for version in ["v1", "v2"] {
             let labels = [("destination_service_name", "web"), ("destination_version", version)];
             let count = outcome.answered_by(version);
-            equals("istio_tcp_connections_opened_total", &labels, count)?;
-            equals("istio_tcp_connections_closed_total", &labels, count)?;
+            metrics.expect("istio_tcp_connections_opened_total", &labels, count)?;
+            metrics.expect("istio_tcp_connections_closed_total", &labels, count)?;
         }
         let web = [("destination_service_name", "web")];
-        equals("istio_tcp_connections_failed_total", &web, 0)?;
+        metrics.expect("istio_tcp_connections_failed_total", &web, 0)?;
         // Istio's names are the server's.
-        equals("istio_tcp_received_bytes_total", &web, outcome.sent)?;
-        equals("istio_tcp_sent_bytes_total", &web, outcome.received)
+        metrics.expect("istio_tcp_received_bytes_total", &web, outcome.sent)?;
+        metrics.expect("istio_tcp_sent_bytes_total", &web, outcome.received)
     })?;
     let lost = bed.node.metrics()?.sum("mesh_bpf_exits_total", &[("reason", "event_lost")]);
     assert!(lost > 0.0, "the ring never ran over");

@@ -6,6 +6,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crate::stats::float;
+
 /// One scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Vec<Sample>);
@@ -41,6 +43,15 @@ impl Metrics {
             })
             .map(|sample| sample.value)
             .sum()
+    }
+
+    /// Compares the sum with what it should be.
+    pub fn expect(&self, name: &str, labels: &[(&str, &str)], value: u64) -> Result<(), String> {
+        let found = self.sum(name, labels);
+        if (found - float(value)).abs() < 0.5 {
+            return Ok(());
+        }
+        Err(format!("{name}{labels:?}: {found} instead of {value}"))
     }
 
     /// All samples.

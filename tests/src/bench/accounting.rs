@@ -6,6 +6,7 @@ use clap::Args;
 use mesh_common::tunables::TunableFlags;
 use serde_json::{Map, Value, json};
 
+use super::established::{EXCHANGES, Exchange};
 use super::lan::Lan;
 use super::mesh::Mesh;
 use super::rounds::{Programs, Variant, Walk, rotated};
@@ -42,17 +43,18 @@ struct Case {
     per_turn: u32,
 }
 
-const CASES: [Case; 4] = [
-    Case { name: "connect+request+close", key: "connect", bytes: None, per_turn: 100 },
-    Case { name: "ping-pong of 1 B", key: "ping_pong_1", bytes: Some((1, 1)), per_turn: 300 },
-    Case {
-        name: "ping-pong of 64 KiB",
-        key: "ping_pong_65536",
-        bytes: Some((64 << 10, 64 << 10)),
-        per_turn: 60,
-    },
-    Case { name: "stream", key: "stream", bytes: Some((8 << 20, 1)), per_turn: 1 },
-];
+/// A connection for each exchange, and what is said on lasting ones.
+fn cases() -> impl Iterator<Item = Case> {
+    let connect =
+        Case { name: "connect+request+close", key: "connect", bytes: None, per_turn: 100 };
+    let lasting = EXCHANGES.into_iter().map(|Exchange { name, key, bytes, per_turn }| Case {
+        name,
+        key,
+        bytes: Some(bytes),
+        per_turn,
+    });
+    std::iter::once(connect).chain(lasting)
+}
 
 /// What the programs do besides, of the mesh's variants. All is a ratio to the first of these.
 const COUNTED: [(&str, &str, TunableFlags); 4] = [
@@ -77,7 +79,7 @@ pub(super) fn run(size: &Size) -> anyhow::Result<Outcome> {
     let mesh = Mesh::start(SERVICES, SERVICES)?;
     let inside = mesh.place(&lan.place(&client));
     let mut figures = Map::new();
-    for case in CASES {
+    for case in cases() {
         let value = measure(&mesh, &inside, &case, rounds)?;
         figures.insert(case.key.to_owned(), value);
     }

@@ -36,14 +36,14 @@ pub(super) struct Size {
 }
 
 /// What is said on a connection: bytes of a question and of its answer, exchanges of a turn.
-struct Exchange {
-    name: &'static str,
-    key: &'static str,
-    bytes: (u32, u32),
-    per_turn: u32,
+pub(super) struct Exchange {
+    pub(super) name: &'static str,
+    pub(super) key: &'static str,
+    pub(super) bytes: (u32, u32),
+    pub(super) per_turn: u32,
 }
 
-const EXCHANGES: [Exchange; 3] = [
+pub(super) const EXCHANGES: [Exchange; 3] = [
     Exchange { name: "ping-pong of 1 B", key: "ping_pong_1", bytes: (1, 1), per_turn: 300 },
     Exchange {
         name: "ping-pong of 64 KiB",

@@ -1,6 +1,6 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -10,20 +10,25 @@ use anyhow::{Context as _, Result, bail};
 use mesh_telemetry::keeper::LogKeeper;
 use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
 use crate::accel::{self, auto};
-use crate::attend::Attendant;
-use crate::bpf::auto::AutoMaps;
+use crate::attend::bundle::{Source, flags};
+use crate::attend::{self, Attendant};
 use crate::bpf::enrol::EnrolMaps;
 use crate::canary::{Listeners, Trial};
 use crate::config::{RunArgs, Switch};
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
-use crate::events::{access::Access, ring};
+use crate::events::{
+    access::Access,
+    ring,
+    spans::{self, Spans},
+    tap::Taps,
+};
 use crate::guard;
 use crate::guard::report::Reports;
 use crate::health::feed::Feed;
@@ -38,8 +43,8 @@ use crate::report;
 use crate::sockets;
 pub use crate::start::{Checked, check};
 use crate::start::{
-    attach_first, cgroup_mount, enrolment, keep_out, listen, load_programs, only_one, restore,
-    take_over, wait_for_signal,
+    Looking, attach_first, enrolment, keep_out, listen, load_programs, only_one, open_auto,
+    program_log, restore, take_over, wait_for_signal,
 };
 use crate::upkeep::Upkeep;
 use crate::worker::Worker;
@@ -74,6 +79,10 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let listeners = listen(&mut reconciler).await?;
     attach_first(&mut loaded, &cgroup, &args.pin_path)?;
 
+    let (log, write_log) = program_log(&mut loaded, object, &args, acceleration.layout);
+    // Not waited for: it ends with the process.
+    drop(start("log", write_log)?);
+
     let (lists, removed) = mpsc::channel();
     let (ended, ended_watch) = watch::channel(sockets::Totals::default());
     let (guards, inboxes) = guard::follower::Guards::new();
@@ -96,7 +105,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let control = (&endpoint, node.as_str(), &line_watch);
     let inventory = enrolled.inventory.clone();
     let reports = report(&mut tasks, control, inventory, &worker, args.report_interval);
-    let access = attend(&mut tasks, control, &worker, &args);
     let to = ReportTo {
         endpoint: endpoint.clone(),
         node: node.clone(),
@@ -109,8 +117,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
     });
     let (save, to_save) = mpsc::channel();
     threads.push(start("last-good", move || saver::run(&last_good, &to_save))?);
-    let client =
-        Client { endpoint: endpoint.clone(), machine, commit, worker: worker.clone(), line, save };
     let (trust, trust_watch) = watch::channel(Trust::default());
     let context = Context {
         node: node.clone(),
@@ -126,15 +132,16 @@ pub async fn run(args: RunArgs) -> Result<()> {
         reports,
         served: held.commit > 0,
     };
+    let (access, taps, asked) = attend(&mut tasks, &endpoint, context.clone(), &args);
+    let (endpoint, to_maps) = (endpoint.clone(), worker.clone());
+    let client = Client { endpoint, machine, commit, worker: to_maps, line, save, asked };
     let events = ring::open(&args.pin_path)?;
     tracing::info!(node, http = %listener.local_addr()?, revision = held.revision, "serving");
 
-    let control = client.run(random01);
-    tasks.spawn(async move {
-        control.await;
-        "the thread for the maps has ended".to_owned()
-    });
-    tasks.spawn(async move { ring::run(events, guards, access).await.to_string() });
+    tasks.spawn(follow_control(client));
+    let (spans, recorder) = Spans::open(args.trace_connections, &worker).unzip();
+    tasks.spawn(spans::run(recorder));
+    tasks.spawn(async move { ring::run(events, guards, access, taps, spans).await.to_string() });
     tasks.spawn(serve(listener, router(context).merge(workloads)));
     tasks.spawn(enrolment.run());
     tasks.spawn(pass_on(enrolled.verdicts, enrolled.fresh, worker.clone()));
@@ -142,7 +149,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let ports = listeners.ports().clone();
     tasks.spawn(answer(listeners));
     let trial = Trial { cgroup, pin_path: args.pin_path, ports };
-    let keeper = Keeper::new(loaded, trial, Duration::from_secs(args.canary_interval));
+    let keeper = Keeper::new(loaded, log, trial, Duration::from_secs(args.canary_interval));
 
     let fault = tokio::select! {
         ended = keep(keeper, trust) => ended.err().map(|error| error.to_string()),
@@ -190,28 +197,6 @@ fn watch_guards(
     let (follow, repair, reports) = guard::open(places, words, inboxes, eject);
     threads.extend([start("guards", follow)?, start("repair", repair)?]);
     Ok(reports)
-}
-
-/// What the thread for `acceleration: Auto` works with.
-struct Looking {
-    maps: AutoMaps,
-    cgroups: PathBuf,
-    settings: auto::Settings,
-    /// Whether anything can be accelerated.
-    usable: bool,
-}
-
-/// Opens the maps for `acceleration: Auto`, with no client accelerated.
-fn open_auto(args: &RunArgs, cgroup: &Path, usable: bool) -> Result<Looking> {
-    let maps = AutoMaps::open(&args.pin_path).with_context(|| {
-        format!(
-            "clients that an earlier agent has accelerated cannot be taken back: \
-             run `mesh-agent uninstall` with --pin-path {}, and start again",
-            args.pin_path.display()
-        )
-    })?;
-    let settings = auto::Settings::every(args.acceleration_auto_interval);
-    Ok(Looking { maps, cgroups: cgroup_mount(cgroup), settings, usable })
 }
 
 /// Starts the thread that decides about services with `acceleration: Auto`, where they can be
@@ -265,28 +250,35 @@ async fn pass_on(
     }
 }
 
-/// Starts answering commands, and the log of connections.
+/// Starts answering commands, and the log of connections. Returns who is told of connections, and who
+/// wants to know what is held.
 fn attend(
     tasks: &mut JoinSet<String>,
-    (endpoint, node, line): (&Endpoint, &str, &watch::Receiver<Line>),
-    worker: &Worker,
+    endpoint: &Endpoint,
+    context: Context,
     args: &RunArgs,
-) -> Arc<Access> {
-    let (access, lines) = Access::new(args.access_log, worker.clone());
+) -> (Arc<Access>, Arc<Taps>, UnboundedReceiver<attend::programmed::Reply>) {
+    let (known, asked) = unbounded_channel();
+    let worker = context.worker.clone();
+    let (access, lines) = Access::new(args.access_log, args.trace_connections > 0, worker.clone());
     let chooser = Arc::clone(&access);
     let change = move |on, sample| chooser.set(on, sample);
     let handle = mesh_telemetry::installed().map(|it| it.log.clone());
+    let taps = Taps::new(worker.clone());
     let attendant = Attendant {
         endpoint: endpoint.clone(),
-        node: node.to_owned(),
-        line: line.clone(),
-        worker: worker.clone(),
+        node: context.node.clone(),
+        line: context.line.clone(),
+        worker,
         pin_path: args.pin_path.clone(),
         log: Arc::new(LogKeeper::new(handle, args.access_log, change)),
+        taps: Arc::clone(&taps),
+        bundle: Source { context, flags: flags(args) },
+        known,
     };
     tasks.spawn(attendant.run(random01));
     tasks.spawn(lines.run());
-    access
+    (access, taps, asked)
 }
 
 /// Starts the reports of workloads, and of what was counted.
@@ -334,6 +326,12 @@ fn check_health<G: Guards>(
     let apply = move |found| worker.found(found);
     tasks.spawn(Prober { events, handle: handle.clone(), line, apply, changed }.run());
     tasks.spawn(Reporter { to, handle, changed: changed_watch }.run(random01));
+}
+
+/// Takes what the control plane sends.
+async fn follow_control(client: Client) -> String {
+    client.run(random01).await;
+    "the thread for the maps has ended".to_owned()
 }
 
 async fn answer(listeners: Listeners) -> String {

@@ -102,6 +102,10 @@ pub struct RunArgs {
     /// Log every connection that ends, not only those that fail
     #[arg(long)]
     pub access_log: bool,
+    /// Make a span of one of so many connections that end or fail, and send it where traces go;
+    /// 0: of none
+    #[arg(long, env = "MESH_TRACE_CONNECTIONS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub trace_connections: u32,
     /// Whether connections are counted also by the workload that makes them
     #[arg(long, env = "MESH_EDGES", value_enum, default_value_t = Switch::On, value_name = "on|off")]
     pub edges: Switch,

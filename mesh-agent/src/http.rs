@@ -22,6 +22,9 @@ use crate::telemetry;
 use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
 
+/// Most bytes of a page that is taken over.
+const MOST: usize = 64 << 20;
+
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -129,6 +132,31 @@ pub fn router(context: Context) -> Router {
         .with_state(context)
 }
 
+/// What is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Page {
+    /// `/status`.
+    Status,
+    /// `/healthz/ready`.
+    Ready,
+    /// `/metrics`.
+    Metrics,
+}
+
+impl Page {
+    /// The same text as over HTTP.
+    pub(crate) async fn text(self, context: &Context) -> String {
+        let state = State(context.clone());
+        let answer = match self {
+            Self::Status => status(state).await,
+            Self::Ready => ready(state).await,
+            Self::Metrics => metrics(state).await,
+        };
+        let body = axum::body::to_bytes(answer.into_body(), MOST).await;
+        body.map_or_else(|error| error.to_string(), |it| String::from_utf8_lossy(&it).into_owned())
+    }
+}
+
 /// What the kernel and the canary say about each program, at this moment.
 fn programs(context: &Context) -> Vec<ProgramStatus> {
     let hooks = survey(&context.cgroup, &context.pin_path).hooks;
@@ -180,7 +208,7 @@ async fn ready(State(context): State<Context>) -> Response {
     }
 }
 
-async fn stats(context: &Context) -> Result<Stats, Response> {
+async fn stats(context: &Context) -> Result<Arc<Stats>, Response> {
     let stats = context.worker.stats().await.map_err(|error| failure(&error))?;
     stats.map_err(|error| failure(&error))
 }
@@ -228,7 +256,10 @@ async fn status(State(context): State<Context>) -> Response {
     let programs = programs(&context);
     let reason = unready(&context, &programs);
     let trust = context.trust.borrow().clone();
-    let mut warnings = stats.warnings;
+    let mut warnings = stats.warnings.clone();
+    if !stats.settled {
+        warnings.push("connections are not told until the maps are as they should be".to_owned());
+    }
     if trust.incomplete {
         warnings.push("more cgroups than are searched for programs of others".to_owned());
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,9 +15,11 @@ use mesh_xds::client::DeltaClient;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Endpoint;
 
-use crate::accel;
+use crate::accel::{self, auto};
+use crate::bpf::auto::AutoMaps;
 use crate::bpf::check::{Machine, check_here};
 use crate::bpf::direct::Direct;
+use crate::bpf::log::Level;
 use crate::bpf::{self, attach, layout, load, object, tombstone};
 use crate::canary::{self, Listeners};
 use crate::config::{RunArgs, Switch};
@@ -27,6 +30,7 @@ use crate::enrol::agent::{Enrolment, Outputs, Settings};
 use crate::enrol::namespaces::Lister;
 use crate::enrol::scan::Base;
 use crate::enrol::verdicts::Room;
+use crate::keeper::log::ProgramLog;
 use crate::ledger::Journal;
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
@@ -89,12 +93,7 @@ pub(crate) fn load_programs(
     args: &RunArgs,
     acceleration: Option<SocketLayout>,
 ) -> Result<load::Loaded> {
-    let settings = load::Settings {
-        access_log: args.access_log,
-        acceleration,
-        edges: args.edges == Switch::On,
-        socket_error_at: accel::socket_error_at(),
-    };
+    let settings = settings(args, acceleration, logged());
     let loaded = load::load(object, &args.pin_path, args.limits(), args.tables(), settings)?;
     for (program, instructions) in &loaded.verified {
         tracing::info!(program, instructions, "verified");
@@ -103,6 +102,38 @@ pub(crate) fn load_programs(
         tracing::warn!("{warning}");
     }
     Ok(loaded)
+}
+
+fn settings(args: &RunArgs, acceleration: Option<SocketLayout>, log: Level) -> load::Settings {
+    load::Settings {
+        access_log: args.access_log || args.trace_connections > 0,
+        acceleration,
+        edges: args.edges == Switch::On,
+        socket_error_at: accel::socket_error_at(),
+        log,
+    }
+}
+
+/// What the programs are to log.
+fn logged() -> Level {
+    mesh_telemetry::installed().map(|it| Level::of(&it.log.current())).unwrap_or_default()
+}
+
+/// What the programs log from now on, and what reads their lines.
+pub(crate) fn program_log(
+    loaded: &mut load::Loaded,
+    object: Vec<u8>,
+    args: &RunArgs,
+    acceleration: Option<SocketLayout>,
+) -> (ProgramLog, impl FnOnce() + Send + 'static) {
+    let (lines, fresh) = mpsc::channel();
+    let (pin_path, limits, tables) = (args.pin_path.clone(), args.limits(), args.tables());
+    let before = settings(args, acceleration, Level::default());
+    let load = move |log| {
+        load::again(&object, &pin_path, limits, tables, load::Settings { log, ..before })
+    };
+    let log = ProgramLog::new(loaded, logged, Box::new(load), lines);
+    (log, move || bpf::log::run(&fresh))
 }
 
 /// Opens the maps and whose counters they hold. Where the maps are new ones of another layout, the
@@ -133,7 +164,30 @@ pub(crate) fn take_over(
     let mut reconciler = Reconciler::open_with(maps, journal, here, clients)?;
     reconciler.set_kernel(bpf::tcp::kernel());
     reconciler.set_acceleration(loaded.accelerates);
+    reconciler.set_inbound(args.edges == Switch::On, args.max_sources);
     Ok(reconciler)
+}
+
+/// What the thread for `acceleration: Auto` works with.
+pub(crate) struct Looking {
+    pub(crate) maps: AutoMaps,
+    pub(crate) cgroups: PathBuf,
+    pub(crate) settings: auto::Settings,
+    /// Whether anything can be accelerated.
+    pub(crate) usable: bool,
+}
+
+/// Opens the maps for `acceleration: Auto`, with no client accelerated.
+pub(crate) fn open_auto(args: &RunArgs, cgroup: &Path, usable: bool) -> Result<Looking> {
+    let maps = AutoMaps::open(&args.pin_path).with_context(|| {
+        format!(
+            "clients that an earlier agent has accelerated cannot be taken back: \
+             run `mesh-agent uninstall` with --pin-path {}, and start again",
+            args.pin_path.display()
+        )
+    })?;
+    let settings = auto::Settings::every(args.acceleration_auto_interval);
+    Ok(Looking { maps, cgroups: cgroup_mount(cgroup), settings, usable })
 }
 
 /// Holds the pin path for this agent alone, as long as the file is open.

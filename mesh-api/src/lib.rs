@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
+pub mod clients;
 pub mod convert;
 pub mod manifest;
 pub mod model;

@@ -182,7 +182,8 @@ pub struct Pair {
     pub sent_done: PairId,
     /// The same of what the server redirected.
     pub received_done: PairId,
-    /// The client's cgroup, where the service is one of [`crate::service::ServiceFlags::AUTO`].
+    /// The client's cgroup, where the service is one of [`crate::service::ServiceFlags::AUTO`] or
+    /// connections are counted by client; also of a datagram socket, of which all else means nothing.
     pub cgroup: u64,
 }
 

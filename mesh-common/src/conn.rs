@@ -106,6 +106,8 @@ impl ConnFlags {
 
     /// Its data may go from socket to socket, if the backend is on this node.
     pub const ACCELERATED: Self = Self { bits: 64 };
+    /// A datagram flow of which the programs have noted the client: its end is to be counted there.
+    pub const BY_CLIENT: Self = Self { bits: 128 };
 
     const ROUND: u16 = 0xf;
     const ROUND_AT: u32 = 8;

@@ -1,17 +1,15 @@
-//! Edges: from whom to whom connections go, as both ends count them.
+//! Edges: from whom to whom connections go, as the client's end counts them. The server's does the same
+//! in [`crate::inbound`].
 
-use crate::addr::IpKey;
 use crate::backend::BackendIndex;
 
-/// Key of `edges`. Counted at the client's end where `client` is zero, and at the endpoint's otherwise.
+/// Key of `edges`.
 ///
 /// A generation is given out once, so that a key never means another edge later.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EdgeKey {
-    /// Counted by the endpoint's node: the client's address. Zero: counted by the client's node.
-    pub client: IpKey,
-    /// Counted by the client's node: id of the client's cgroup; 0 where it is not known.
+    /// Id of the client's cgroup; 0 where it is not known.
     pub cgroup: u64,
     /// The backend.
     pub backend: BackendIndex,
@@ -19,7 +17,7 @@ pub struct EdgeKey {
     pub generation: u32,
 }
 
-/// Value of `edges`, for each CPU. What is not counted here, for want of room, is in
+/// Value of `edges` and `inbound`, for each CPU. What is not counted here, for want of room, is in
 /// `backend_counters` as everything is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

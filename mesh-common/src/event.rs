@@ -44,6 +44,13 @@ pub struct Event {
     pub retransmits: u32,
     /// Smoothed round-trip time, microseconds.
     pub srtt_us: u32,
+    /// Id of the client's cgroup; 0 where it is not known.
+    pub cgroup: u64,
+    /// Why: a [`crate::edge::FailureCause`] of a connection that failed, a
+    /// [`crate::reason::Reason`] of one that was refused, 0 of all others.
+    pub cause: u32,
+    /// IANA number of the protocol.
+    pub protocol: u32,
 }
 
 /// What happened.
@@ -55,7 +62,8 @@ pub struct EventKind {
 }
 
 impl EventKind {
-    /// An established connection ended; only with [`crate::tunables::TunableFlags::ACCESS_LOG`].
+    /// An established connection ended; only with [`crate::tunables::TunableFlags::ACCESS_LOG`] or
+    /// [`crate::tunables::TunableFlags::TAP`].
     pub const CLOSED: Self = Self { code: 1 };
     /// A connection did not get established.
     pub const FAILED: Self = Self { code: 2 };
@@ -63,4 +71,9 @@ impl EventKind {
     pub const BREAKER: Self = Self { code: 3 };
     /// A [`crate::guard::Transition`]: a backend is ejected, or is back.
     pub const OUTLIER: Self = Self { code: 4 };
+    /// A connection is established; only with [`crate::tunables::TunableFlags::TAP`].
+    pub const OPENED: Self = Self { code: 5 };
+    /// A service has refused a connection, so that nothing was sent; only with
+    /// [`crate::tunables::TunableFlags::TAP`]. The client's socket has no address yet.
+    pub const REFUSED: Self = Self { code: 6 };
 }

@@ -4,7 +4,6 @@
 use crate::addr::IpKey;
 use crate::backend::BackendIndex;
 use crate::conn::ConnFlags;
-use crate::service::ServiceIndex;
 
 /// Services that one unconnected socket can talk to at a time. With one more, the flow that was
 /// used longest ago is forgotten, and [`crate::reason::Reason::FLOW_REPLACED`] counts it.
@@ -22,8 +21,8 @@ pub struct Flow {
     pub frontend_port: u16,
     /// Port of the backend, host order.
     pub backend_port: u16,
-    /// The service.
-    pub service: ServiceIndex,
+    /// Low half of the id of the cgroup that has made the flow, if it is counted by client.
+    pub cgroup_low: u32,
     /// The backend.
     pub backend: BackendIndex,
     /// The backend's generation when it was chosen.
@@ -32,8 +31,26 @@ pub struct Flow {
     pub used: u32,
     /// What has to be undone at its end.
     pub flags: ConnFlags,
-    /// Zero.
-    pub pad: u16,
+    /// The bits of the cgroup's id above the low half. The kernel gives the low half out in turn, and
+    /// counts here how often it has gone round.
+    pub cgroup_high: u16,
+}
+
+impl Flow {
+    /// Notes who has made the flow.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "in two parts")]
+    pub const fn set_cgroup(&mut self, cgroup: u64) {
+        self.cgroup_low = cgroup as u32;
+        self.cgroup_high = (cgroup >> 32) as u16;
+    }
+
+    /// Id of the cgroup that has made the flow.
+    #[must_use]
+    #[inline(always)]
+    pub const fn cgroup(&self) -> u64 {
+        self.cgroup_low as u64 | (self.cgroup_high as u64) << 32
+    }
 }
 
 /// Value of the `flows` socket storage.

@@ -17,7 +17,9 @@ use crate::event::Event;
 use crate::flow::{Flow, Flows};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::guard::{BackendGuard, ServiceGuard, Transition};
+use crate::inbound::{Accepted, ClientId, EndpointId, InboundKey};
 use crate::policy::{OutlierPolicy, Policy, Thresholds, TimeoutPolicy};
+use crate::refusal::{RefusalCounters, RefusalKey};
 use crate::service::ServiceHead;
 use crate::slot::Slot;
 use crate::state::{BackendState, ServiceState};
@@ -97,8 +99,8 @@ layout!(ConnRecord, size 64, align 8, {
 layout!(ConnsState, size 8, align 8, { overflowed: 0 + 8 });
 layout!(Flow, size 56, align 4, {
     frontend_addr: 0 + 16, backend_addr: 16 + 16, frontend_port: 32 + 2, backend_port: 34 + 2,
-    service: 36 + 4, backend: 40 + 4, generation: 44 + 4, used: 48 + 4,
-    flags: 52 + 2, pad: 54 + 2,
+    cgroup_low: 36 + 4, backend: 40 + 4, generation: 44 + 4, used: 48 + 4,
+    flags: 52 + 2, cgroup_high: 54 + 2,
 });
 layout!(Flows, size 904, align 4, { clock: 0 + 4, lock: 4 + 4, flows: 8 + 896 });
 layout!(AffinityKey, size 16, align 8, { client: 0 + 8, service: 8 + 4, pad: 12 + 4 });
@@ -126,11 +128,12 @@ layout!(BackendCounters, size 64, align 8, {
 });
 layout!(ServiceCounters, size 16, align 8, { refused: 0 + 8, passed: 8 + 8 });
 layout!(ReasonCount, size 8, align 8, { count: 0 + 8 });
-layout!(Event, size 112, align 8, {
+layout!(Event, size 128, align 8, {
     kind: 0 + 4, service: 4 + 4, backend: 8 + 4, generation: 12 + 4, time_ns: 16 + 8,
     duration_ns: 24 + 8, bytes_sent: 32 + 8, bytes_received: 40 + 8, client_addr: 48 + 16,
     frontend_addr: 64 + 16, backend_addr: 80 + 16, client_port: 96 + 2, frontend_port: 98 + 2,
     backend_port: 100 + 2, paths: 102 + 2, retransmits: 104 + 4, srtt_us: 108 + 4,
+    cgroup: 112 + 8, cause: 120 + 4, protocol: 124 + 4,
 });
 layout!(PairId, size 8, align 8, { number: 0 + 8 });
 layout!(PairKey, size 56, align 8, {
@@ -157,8 +160,16 @@ layout!(SocketLayout, size 48, align 8, {
 layout!(Tunables, size 24, align 8, {
     abi_version: 0 + 4, flags: 4 + 4, revision: 8 + 8, commit: 16 + 8,
 });
-layout!(EdgeKey, size 32, align 8, { client: 0 + 16, cgroup: 16 + 8, backend: 24 + 4, generation: 28 + 4 });
+layout!(EdgeKey, size 16, align 8, { cgroup: 0 + 8, backend: 8 + 4, generation: 12 + 4 });
 layout!(EdgeCounters, size 88, align 8, {
     opened: 0 + 8, closed: 8 + 8, failed: 16 + 32, bytes_sent: 48 + 8, bytes_received: 56 + 8,
     retransmits: 64 + 8, rtt_us: 72 + 8, duration_us: 80 + 8,
+});
+layout!(RefusalKey, size 16, align 8, { cgroup: 0 + 8, service: 8 + 4, pad: 12 + 4 });
+layout!(RefusalCounters, size 80, align 8, { refused: 0 + 80 });
+layout!(EndpointId, size 8, align 8, { number: 0 + 8 });
+layout!(ClientId, size 8, align 8, { number: 0 + 8 });
+layout!(InboundKey, size 16, align 8, { endpoint: 0 + 8, client: 8 + 8 });
+layout!(Accepted, size 48, align 8, {
+    key: 0 + 16, started_ns: 16 + 8, sent: 24 + 8, received: 32 + 8, received_mark: 40 + 4, pad: 44 + 4,
 });

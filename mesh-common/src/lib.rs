@@ -7,7 +7,8 @@
 //!
 //! Where to look: [`names`] → [`frontend`] → [`enrol`] → [`service`] → [`affinity`] → [`slot`] →
 //! [`backend`] is the path of one `connect()`, guarded by [`policy`]; [`conn`], [`flow`], [`guard`],
-//! [`state`], [`counter`], [`edge`], [`event`] and [`reason`] are what it leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
+//! [`state`], [`counter`], [`edge`], [`inbound`], [`refusal`], [`event`] and [`reason`] are what it
+//! leaves behind; [`logic`] holds the decisions; `layout` proves that no type has hidden padding.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -35,12 +36,14 @@ mod flags;
 pub mod flow;
 pub mod frontend;
 pub mod guard;
+pub mod inbound;
 mod layout;
 pub mod limits;
 pub mod logic;
 pub mod names;
 pub mod policy;
 pub mod reason;
+pub mod refusal;
 pub mod service;
 pub mod slot;
 pub mod state;

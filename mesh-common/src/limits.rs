@@ -26,8 +26,17 @@ pub const MAX_SOCKETS: u32 = 65_536;
 pub const PAIRINGS: u32 = 4_096;
 /// Clients and services of `auto_clients`.
 pub const MAX_AUTO_CLIENTS: u32 = 16_384;
-/// Pairs of a client and a backend that are counted apart. About 60 bytes each, and 88 bytes per CPU,
-/// once they are used.
+/// Pairs of a client and a backend that are counted apart. About 80 bytes each, and 88 bytes per CPU.
 pub const MAX_EDGES: u32 = 16_384;
+/// Addresses and ports of this node's endpoints. About 80 bytes each once they are used.
+pub const MAX_LOCALS: u32 = 16_384;
+/// Addresses of workloads that clients are known by, once they are used. About 80 bytes each.
+pub const MAX_PEERS: u32 = 131_072;
+/// Pairs of an endpoint of this node and a client that are counted apart. About 80 bytes each, and
+/// 88 bytes per CPU.
+pub const MAX_INBOUND: u32 = 32_768;
+/// Pairs of a client and a service that refuses it, counted apart. About 80 bytes each, and 80 bytes
+/// per CPU.
+pub const MAX_REFUSALS: u32 = 4_096;
 /// Size of the event ring, bytes.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;

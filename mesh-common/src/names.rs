@@ -35,6 +35,17 @@ pub const BACKEND_COUNTERS: &str = "backend_counters";
 pub const SERVICE_COUNTERS: &str = "service_counters";
 /// Per-CPU hash: [`crate::edge::EdgeKey`] → [`crate::edge::EdgeCounters`].
 pub const EDGES: &str = "edges";
+/// Hash: address and port of an endpoint of this node, as [`crate::frontend::FrontendKey`] →
+/// [`crate::inbound::EndpointId`].
+pub const LOCALS: &str = "locals";
+/// Hash: [`crate::addr::IpKey`] of a workload → [`crate::inbound::ClientId`].
+pub const PEERS: &str = "peers";
+/// Per-CPU hash: [`crate::inbound::InboundKey`] → [`crate::edge::EdgeCounters`].
+pub const INBOUND: &str = "inbound";
+/// Socket storage: [`crate::inbound::Accepted`].
+pub const ACCEPTED: &str = "accepted";
+/// Per-CPU hash: [`crate::refusal::RefusalKey`] → [`crate::refusal::RefusalCounters`].
+pub const REFUSALS: &str = "refusals";
 /// Per-CPU array: [`crate::reason::Reason`] → [`crate::counter::ReasonCount`].
 pub const REASONS: &str = "reasons";
 /// Array: service index → [`crate::state::ServiceState`].
@@ -75,7 +86,7 @@ pub const EVENTS: &str = "events";
 pub const TUNABLES: &str = "tunables";
 
 /// Every map, in the order in which a `connect()` meets them.
-pub const MAPS: [&str; 29] = [
+pub const MAPS: [&str; 34] = [
     FRONTENDS,
     DIRECT,
     CGROUPS,
@@ -92,6 +103,7 @@ pub const MAPS: [&str; 29] = [
     BACKEND_COUNTERS,
     EDGES,
     SERVICE_COUNTERS,
+    REFUSALS,
     REASONS,
     CONNS_INDEX,
     CONNS,
@@ -103,6 +115,10 @@ pub const MAPS: [&str; 29] = [
     PAIRS,
     SOCKETS,
     ACCELERATED,
+    LOCALS,
+    PEERS,
+    INBOUND,
+    ACCEPTED,
     EVENTS,
     TUNABLES,
 ];
@@ -135,6 +151,10 @@ pub const SOCKET_LAYOUT: &str = "SOCKET_LAYOUT";
 /// Read-only data of the programs: byte offset of `sk_err` in this kernel's `struct tcp_sock`; 0:
 /// unknown.
 pub const SOCKET_ERROR_AT: &str = "SOCKET_ERROR_AT";
+
+/// Read-only data of the programs: the least severe level that they log, 0 (nothing) to 5 (trace). Set
+/// by `aya-log-ebpf`.
+pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 
 /// Every program of a cgroup, in the order of attachment: what observes comes before what redirects,
 /// so that no redirected connection goes uncounted.

@@ -65,13 +65,21 @@ impl Reason {
     pub const SOCKETS_FULL: Self = Self { code: 23 };
     /// sockops: no room in `edges`; the connection is counted, but not by who has made it.
     pub const EDGES_FULL: Self = Self { code: 24 };
+    /// Any program: no room for a line of the programs' log.
+    pub const LOG_LOST: Self = Self { code: 25 };
+    /// sockops: no room in `inbound`; the connection is counted, but not by who has made it.
+    pub const INBOUND_FULL: Self = Self { code: 26 };
+    /// sockops: no memory to follow a connection at the server's end; it is not counted there.
+    pub const INBOUND_LOST: Self = Self { code: 27 };
+    /// connect, sendmsg: no room in `refusals`; it is counted, but not by who has asked and why.
+    pub const REFUSALS_FULL: Self = Self { code: 28 };
 
     /// Entries of `reasons`. Entry 0 stays 0: a redirect is not counted here, because the
     /// attempts of all backends add up to it.
     pub const COUNT: u32 = 32;
 
     /// All reasons with the names that metrics and dumps use.
-    pub const NAMES: [(Self, &'static str); 24] = [
+    pub const NAMES: [(Self, &'static str); 28] = [
         (Self::NOT_A_SERVICE, "not_a_service"),
         (Self::OTHER_PROTOCOL, "other_protocol"),
         (Self::NO_BACKEND_REFUSED, "no_backend_refused"),
@@ -96,6 +104,10 @@ impl Reason {
         (Self::SOCKET_TAKEN, "socket_taken"),
         (Self::SOCKETS_FULL, "sockets_full"),
         (Self::EDGES_FULL, "edges_full"),
+        (Self::LOG_LOST, "log_lost"),
+        (Self::INBOUND_FULL, "inbound_full"),
+        (Self::INBOUND_LOST, "inbound_lost"),
+        (Self::REFUSALS_FULL, "refusals_full"),
     ];
 
     /// Whether `connect()` goes on. What the mesh does not understand it lets through

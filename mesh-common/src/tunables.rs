@@ -48,4 +48,6 @@ impl TunableFlags {
     pub const ENLISTED: Self = Self { bits: 128 };
     /// Count connections also by who makes them, in `edges`.
     pub const EDGES: Self = Self { bits: 256 };
+    /// Report every connection that opens, closes or is refused on the ring, not only failures.
+    pub const TAP: Self = Self { bits: 1024 };
 }

@@ -18,7 +18,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::api::Api;
 use crate::api::health::HealthApi;
-use crate::api::nodes::NodesApi;
+use crate::api::nodes::{NodesApi, Own, Stored};
 use crate::api::telemetry::TelemetryApi;
 use crate::api::workloads::WorkloadsApi;
 use crate::config::Config;
@@ -33,6 +33,7 @@ use crate::store::redb::{Limits, RedbStore};
 use crate::telemetry::book::TrafficBook;
 use crate::telemetry::config::TrafficConfig;
 use crate::telemetry::metrics::TelemetryMetrics;
+use crate::web::{Sources, Web};
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
 use crate::xds::{Ads, Nodes};
@@ -75,7 +76,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     tasks.spawn(count(Arc::clone(&traffic), shutdown.clone()));
     let telemetry = TelemetryApi::new(traffic, metrics.telemetry.clone(), shutdown.clone());
     let router = http::router(Arc::clone(&readiness), Arc::clone(&metrics));
-    let router = router.merge(telemetry.clone().for_pages());
+    let web = Web::new(shutdown.clone());
+    let router = router.merge(telemetry.clone().for_pages()).merge(web.router(config.web));
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(async move {
         let server = axum::serve(http, router).with_graceful_shutdown(stop);
@@ -98,6 +100,12 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     );
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
+    let own = Own {
+        flags: config.shown().into(),
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+    };
+    let stored = Stored { snapshots: snapshots.clone(), store: Arc::clone(&store) };
     let (prober, checker) =
         Prober::new(Arc::clone(&health), publisher.worlds(), &metrics.health, random01);
     tasks.spawn(check(checker));
@@ -121,11 +129,18 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     tasks.spawn(expire(Arc::clone(&leases), handle.clone(), shutdown.clone()));
 
     let (book, stop) = (Arc::clone(&health), shutdown.clone());
+    let web_health = Arc::clone(&health);
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
     let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
-    let asked =
-        NodesApi::new(Arc::clone(&nodes), keep_log(&mut tasks, &shutdown), shutdown.clone());
+    let log = keep_log(&mut tasks, &shutdown);
+    let asked = NodesApi::new(Arc::clone(&nodes), log, stored, own, shutdown.clone());
+    web.open(Sources {
+        worlds: worlds.clone(),
+        nodes: Arc::clone(&nodes),
+        health: web_health,
+        telemetry: telemetry.clone(),
+    });
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
     let router = server()
         .add_service(api.service())

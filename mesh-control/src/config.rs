@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mesh_api::manifest::duration::parse_duration;
 pub use mesh_telemetry::{LogFormat, TraceArgs};
 
@@ -34,6 +34,10 @@ pub struct Config {
     #[arg(long, env = "MESH_HTTP", value_name = "ADDR", default_value = "127.0.0.1:15014")]
     pub http: SocketAddr,
 
+    /// Whether there is a web page at --http
+    #[arg(long, env = "MESH_WEB", value_name = "WHETHER", default_value = "on")]
+    pub web: Switch,
+
     /// Allow addresses beyond loopback, though anyone who reaches them can change the mesh
     #[arg(long, env = "MESH_INSECURE")]
     pub insecure: bool,
@@ -60,6 +64,15 @@ pub struct Config {
     /// Where traces go
     #[command(flatten)]
     pub trace: TraceArgs,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -95,6 +108,31 @@ impl Config {
             return Err(ConfigError::NotLoopback { option: "--http", address: self.http });
         }
         Ok(())
+    }
+
+    /// The options, a line each, for a bug report: by name, so that none gets in by itself.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let data_dir = self.data_dir.as_deref().map(|it| it.display().to_string());
+        let otlp = self.trace.otlp_endpoint.rsplit_once('@');
+        let otlp = otlp.map_or_else(
+            || self.trace.otlp_endpoint.clone(),
+            |(_, host)| format!("http://[redacted]@{host}"),
+        );
+        let lines = [
+            format!("--data-dir {}", data_dir.unwrap_or_default()),
+            format!("--listen {}", self.listen),
+            format!("--http {}", self.http),
+            format!("--insecure {}", self.insecure),
+            format!("--health-warmup {:?}", self.health_warmup),
+            format!("--history-memory {}", self.traffic.history_memory),
+            format!("--max-series {}", self.traffic.max_series),
+            format!("--log-format {:?}", self.log_format),
+            format!("--otlp-endpoint {otlp}"),
+            format!("--trace-sample {}", self.trace.trace_sample),
+            String::new(),
+        ];
+        lines.join("\n")
     }
 
     /// The directory for the data. Without `--data-dir` it looks which one can be written.

@@ -26,6 +26,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod validate;
+pub mod web;
 pub mod world;
 pub mod writer;
 pub mod xds;

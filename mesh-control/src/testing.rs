@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::app::{self, Bound};
-use crate::config::{Config, LogFormat, TraceArgs};
+use crate::config::{Config, LogFormat, Switch, TraceArgs};
 use crate::health::book::HealthBook;
 use crate::metrics::Metrics;
 use crate::telemetry::config::TrafficConfig;
@@ -168,6 +168,7 @@ impl Running {
             data_dir: Some(data.path().to_owned()),
             listen: free,
             http: free,
+            web: Switch::On,
             insecure: false,
             health_warmup,
             traffic: TrafficConfig::default(),

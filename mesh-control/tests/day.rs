@@ -129,6 +129,9 @@ fn a_day_of_200_services_stays_within_its_memory() {
                 full,
                 edges,
                 omitted: 0,
+                moves: Vec::new(),
+                last_move: 0,
+                anew: false,
                 interval: SECOND * u32::try_from(length).unwrap(),
             };
             reports += 1;

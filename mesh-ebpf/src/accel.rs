@@ -87,7 +87,7 @@ pub(crate) fn client(ctx: &SockOps) {
         return;
     }
     let Some(own) = owner.accelerated(true) else {
-        telemetry::count(Reason::SOCKETS_FULL);
+        telemetry::trouble(Reason::SOCKETS_FULL);
         return;
     };
     let id = PairId::new(cookie, ctx.snd_nxt());
@@ -100,7 +100,7 @@ pub(crate) fn client(ctx: &SockOps) {
     let (client, server) = (ctx.local(), ctx.remote());
     let key = pair_key(ctx, client, server, ctx.snd_nxt(), ctx.rcv_nxt());
     if maps::pairings.insert(key, Pairing { id, place, pad: 0 }, 0).is_err() {
-        telemetry::count(Reason::SOCKETS_FULL);
+        telemetry::trouble(Reason::SOCKETS_FULL);
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn server(ctx: &SockOps) {
     // Nobody else looks for it; what is left is the first to make room for others.
     maps::pairings.remove(key).unwrap_or_default();
     let Some(own) = ctx.owner().accelerated(true) else {
-        telemetry::count(Reason::SOCKETS_FULL);
+        telemetry::trouble(Reason::SOCKETS_FULL);
         return;
     };
     *own = Accelerated { id, place, end: End::SERVER, alarm: Alarm::default() };

@@ -5,11 +5,11 @@ use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::logic::breaker::Outcome;
 use mesh_common::reason::Reason;
-use mesh_common::service::{ServiceHead, ServiceIndex};
+use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 
 use crate::ctx::{self, SockAddr, TCP, UDP};
 use crate::select::{Chosen, left_alone, select};
-use crate::{guard, maps, parts, records, release, telemetry, timeouts};
+use crate::{guard, log, maps, parts, records, release, telemetry, timeouts};
 
 /// Verdict of a cgroup hook that lets the call go on.
 pub(crate) const ALLOW: i32 = 1;
@@ -35,7 +35,12 @@ pub(crate) fn connect<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
             Some(reason) => leave(reason),
             None => match select::<V6, true>(ctx, frontend.service) {
                 Ok(chosen) => return redirect(ctx, &key, &chosen),
-                Err((reason, head)) => without(frontend.service, reason, &head),
+                Err((reason, head)) => {
+                    if !reason.lets_through() {
+                        telemetry::refused(&key, frontend.service, reason);
+                    }
+                    without(frontend.service, reason, &head)
+                }
             },
         },
     };
@@ -54,7 +59,7 @@ fn redirect<const V6: bool>(ctx: &SockAddr<V6>, key: &FrontendKey, chosen: &Chos
     let cookie = ctx.cookie();
     if let Some((stored, again)) = records::claim(ctx.owner(), cookie) {
         if again {
-            release::unfinished(stored);
+            release::unfinished(stored, cookie);
         }
         let datagram = key.proto == UDP;
         let (flags, received_mark) =
@@ -73,9 +78,11 @@ fn redirect<const V6: bool>(ctx: &SockAddr<V6>, key: &FrontendKey, chosen: &Chos
             started_ns: if datagram { ctx::now_ns() } else { 0 },
         };
         ctx::store_record(stored, &record);
-        telemetry::chosen(*index, counted, datagram);
+        // Asked for once more: a TCP connection does not have to keep the cookie until here.
+        telemetry::chosen(*index, counted, datagram, || parts::connected(ctx.cookie()));
+        log::chosen(&record);
     } else {
-        telemetry::count(Reason::NO_RECORD);
+        telemetry::trouble(Reason::NO_RECORD);
         let (service, backend, generation) = (backend.service, *index, backend.generation);
         let unknown =
             ConnRecord { service, backend, generation, flags: *flags, ..ConnRecord::default() };
@@ -104,12 +111,16 @@ fn tell<const V6: bool>(
 /// Ends a call to a service that has no backend for it.
 #[inline(always)]
 pub(crate) fn without(service: ServiceIndex, reason: Reason, head: &ServiceHead) -> i32 {
+    log::without(service, reason);
     if let Some(counters) = telemetry::service(service) {
         let counter =
             if reason.lets_through() { &mut counters.passed } else { &mut counters.refused };
         ctx::add(counter, 1);
     }
     if !reason.lets_through() {
+        if !head.flags.contains(ServiceFlags::CANARY) {
+            parts::refused(service, reason);
+        }
         ctx::set_errno(head.refusal());
     }
     leave(reason)
@@ -119,5 +130,6 @@ pub(crate) fn without(service: ServiceIndex, reason: Reason, head: &ServiceHead)
 #[inline(always)]
 pub(crate) fn leave(reason: Reason) -> i32 {
     telemetry::count(reason);
+    log::left(reason);
     if reason.lets_through() { ALLOW } else { REFUSE }
 }

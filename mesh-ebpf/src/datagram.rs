@@ -13,7 +13,7 @@ use mesh_common::service::ServiceIndex;
 use crate::connect::{ALLOW, leave, without};
 use crate::ctx::{self, SockAddr, UDP};
 use crate::select::{Chosen, left_alone, select};
-use crate::{maps, records, release, telemetry};
+use crate::{maps, parts, records, release, telemetry};
 
 /// How often a thread waits for another one that changes the flows of the same socket.
 const MAX_SPINS: u32 = 16;
@@ -55,8 +55,8 @@ pub(crate) fn sendmsg<const V6: bool>(ctx: &SockAddr<V6>) -> i32 {
             match select::<V6, false>(ctx, service) {
                 Ok(Chosen { index, backend, flags, .. }) => {
                     let addr = ctx::address(&backend.addr);
-                    let Backend { port, service, generation, .. } = *backend;
-                    let backend = Backend { addr, port, service, generation, ..Backend::default() };
+                    let Backend { port, generation, .. } = *backend;
+                    let backend = Backend { addr, port, generation, ..Backend::default() };
                     New { index, backend, counted: flags.contains(ConnFlags::ACTIVE) }
                 }
                 Err((reason, head)) => return without(service, reason, &head),
@@ -121,6 +121,7 @@ fn begin(flows: &mut Flows, key: &FrontendKey, new: &New) {
     let same = to_frontend(flows, &key.addr, key.port);
     let at = same.unwrap_or_else(|| oldest(flows));
     let used = flows.clock.wrapping_add(1);
+    let cgroup = parts::running();
     if let Some(flow) = flows.flows.get_mut(at) {
         if flow.frontend_port != 0 {
             if same.is_none() {
@@ -128,28 +129,33 @@ fn begin(flows: &mut Flows, key: &FrontendKey, new: &New) {
             }
             release::flow(flow);
         }
-        replace(flow, key, new, used);
+        replace(flow, key, new, used, cgroup);
     }
     flows.clock = used;
     ctx::store(&mut flows.lock, 0);
     if new.index != BackendIndex::NONE {
-        telemetry::chosen(new.index, new.counted, true);
+        let generation = new.backend.generation;
+        telemetry::chosen(new.index, new.counted, true, || {
+            parts::count_flow(cgroup, new.index, generation, false);
+        });
     }
 }
 
 #[inline(always)]
-fn replace(flow: &mut Flow, key: &FrontendKey, new: &New, used: u32) {
+fn replace(flow: &mut Flow, key: &FrontendKey, new: &New, used: u32, cgroup: u64) {
     let New { index, backend, counted } = new;
     // No reader takes a flow without a port for one.
     ctx::store(&mut flow.frontend_port, 0);
     flow.frontend_addr = key.addr;
     flow.backend_addr = backend.addr;
     flow.backend_port = backend.port;
-    flow.service = backend.service;
+    flow.set_cgroup(cgroup);
     flow.backend = *index;
     flow.generation = backend.generation;
     flow.used = used;
-    flow.flags = if *counted { ConnFlags::ACTIVE } else { ConnFlags::default() };
+    let flags = if *counted { ConnFlags::ACTIVE } else { ConnFlags::default() };
+    // Nobody's is counted for nobody; without the flag, what is noted is not a cgroup's.
+    flow.flags = flags.and(ConnFlags::BY_CLIENT);
     ctx::store(&mut flow.frontend_port, key.port);
 }
 

@@ -11,6 +11,7 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use mesh_common::accel::{Accelerated, AutoKey, Pair, PairKey, Pairing, SocketKey};
+use mesh_common::addr::IpKey;
 use mesh_common::affinity::{Affinity, AffinityKey};
 use mesh_common::backend::Backend;
 use mesh_common::conn::{ConnGroup, ConnRecord, ConnsState};
@@ -20,9 +21,11 @@ use mesh_common::enrol::{CgroupKey, NetnsKey, Verdict};
 use mesh_common::flow::Flows;
 use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::guard::{BackendGuard, ServiceGuard};
+use mesh_common::inbound::{Accepted, ClientId, EndpointId, InboundKey};
 use mesh_common::limits;
 use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::ServiceHead;
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
@@ -31,8 +34,8 @@ use mesh_common::tunables::Tunables;
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`). Minimum kernel: 5.5.
 const MAPPABLE: usize = 1 << 10;
 
-/// `BPF_F_NO_PREALLOC`: entries take memory once they are used. With many CPUs all together would be
-/// hundreds of MiB.
+/// `BPF_F_NO_PREALLOC`: entries take memory once they are used. Not for what programs insert by CPU:
+/// each would wait 20 µs for the allocator.
 const ON_DEMAND: usize = 1;
 
 const FRONTENDS: usize = (limits::MAX_SERVICES * limits::FRONTENDS_PER_SERVICE) as usize;
@@ -45,6 +48,10 @@ const NAMESPACES: usize = limits::MAX_NAMESPACES as usize;
 const CONNS: usize = limits::CONNS as usize;
 const GROUPS: usize = limits::CONN_GROUPS as usize;
 const EDGES: usize = limits::MAX_EDGES as usize;
+const LOCALS: usize = limits::MAX_LOCALS as usize;
+const PEERS: usize = limits::MAX_PEERS as usize;
+const INBOUND: usize = limits::MAX_INBOUND as usize;
+const REFUSALS: usize = limits::MAX_REFUSALS as usize;
 const REASONS: usize = Reason::COUNT as usize;
 const AUTO_CLIENTS: usize = limits::MAX_AUTO_CLIENTS as usize;
 const PAIRINGS: usize = limits::PAIRINGS as usize;
@@ -80,10 +87,12 @@ pub(crate) static backend_state: Array<BackendState, BACKENDS, MAPPABLE> = Array
 #[btf_map]
 pub(crate) static backend_counters: PerCpuArray<BackendCounters, BACKENDS> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static edges: PerCpuHashMap<EdgeKey, EdgeCounters, EDGES, ON_DEMAND> =
-    PerCpuHashMap::new();
+pub(crate) static edges: PerCpuHashMap<EdgeKey, EdgeCounters, EDGES> = PerCpuHashMap::new();
 #[btf_map]
 pub(crate) static service_counters: PerCpuArray<ServiceCounters, SERVICES> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static refusals: PerCpuHashMap<RefusalKey, RefusalCounters, REFUSALS> =
+    PerCpuHashMap::new();
 #[btf_map]
 pub(crate) static reasons: PerCpuArray<ReasonCount, REASONS> = PerCpuArray::new();
 #[btf_map]
@@ -106,6 +115,14 @@ pub(crate) static pairs: Array<Pair, CONNS, MAPPABLE> = Array::new();
 pub(crate) static sockets: SockHash<SocketKey, SOCKETS> = SockHash::new();
 #[btf_map]
 pub(crate) static accelerated: SkStorage<Accelerated> = SkStorage::new();
+#[btf_map]
+pub(crate) static locals: HashMap<FrontendKey, EndpointId, LOCALS, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static peers: HashMap<IpKey, ClientId, PEERS, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static inbound: PerCpuHashMap<InboundKey, EdgeCounters, INBOUND> = PerCpuHashMap::new();
+#[btf_map]
+pub(crate) static accepted: SkStorage<Accepted> = SkStorage::new();
 // Records are `mesh_common::event::Event`; libbpf refuses a ring that declares a value type.
 #[btf_map]
 pub(crate) static events: RingBuf<(), RING> = RingBuf::new();

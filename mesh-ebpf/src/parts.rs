@@ -10,7 +10,9 @@ use mesh_common::logic::load;
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
+use crate::edge;
 use crate::guard::{self, Ended, NS_PER_MS};
+use crate::refusal;
 use crate::select::{self, Asked, Client};
 
 /// Where flags lie in a result; without [`ConnFlags::GUARDED`] the low half is why not.
@@ -85,6 +87,12 @@ pub(crate) fn failed(record: &ConnRecord, outcome: Outcome) {
     tell(record, if outcome == Outcome::Bad { Told::FAILED } else { Told::GIVEN_UP });
 }
 
+/// Counts who was refused, and why.
+#[inline(always)]
+pub(crate) fn refused(service: ServiceIndex, reason: Reason) {
+    mesh_refused(service.index, reason.code);
+}
+
 #[inline(always)]
 fn tell(record: &ConnRecord, what: Told) {
     let ConnRecord { service, backend, generation, flags, started_ns, .. } = record;
@@ -92,6 +100,35 @@ fn tell(record: &ConnRecord, what: Told) {
         let flags = u32::from(flags.bits) | what.code << TOLD_AT;
         mesh_tell(service.index, backend.index, *generation, flags, started_ns / NS_PER_MS);
     }
+}
+
+/// See [`edge::connected`].
+#[inline(always)]
+pub(crate) fn connected(cookie: u64) {
+    mesh_connected(cookie);
+}
+
+/// See [`edge::disconnected`].
+#[inline(always)]
+pub(crate) fn disconnected(cookie: u64) {
+    mesh_disconnected(cookie);
+}
+
+/// See [`edge::running`].
+#[inline(always)]
+pub(crate) fn running() -> u64 {
+    mesh_running()
+}
+
+/// See [`edge::count_flow`].
+#[inline(always)]
+pub(crate) fn count_flow(
+    cgroup: u64,
+    backend: BackendIndex,
+    generation: u32,
+    has_ended: bool,
+) -> bool {
+    mesh_flow(cgroup, backend.index, generation, has_ended.into()) != 0
 }
 
 #[inline(always)]
@@ -187,4 +224,43 @@ pub extern "C" fn mesh_tell(
         guard::tell(ended, policy, less, outcome);
     }
     0
+}
+
+/// See [`refused`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mesh_refused(service: u32, reason: u32) -> u32 {
+    refusal::count(ServiceIndex { index: service }, Reason { code: reason });
+    0
+}
+
+/// See [`connected`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mesh_connected(cookie: u64) -> u32 {
+    edge::connected(cookie);
+    0
+}
+
+/// See [`disconnected`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mesh_disconnected(cookie: u64) -> u32 {
+    edge::disconnected(cookie);
+    0
+}
+
+/// See [`running`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mesh_running() -> u64 {
+    edge::running()
+}
+
+/// See [`count_flow`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mesh_flow(cgroup: u64, backend: u32, generation: u32, has_ended: u32) -> u32 {
+    let backend = BackendIndex { index: backend };
+    edge::count_flow(cgroup, backend, generation, has_ended != 0).into()
 }

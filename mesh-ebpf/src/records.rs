@@ -66,7 +66,7 @@ pub(crate) fn claim(owner: Owner, cookie: u64) -> Option<(&'static mut ConnRecor
     if let Some(state) = ctx::shared(maps::conns_state.get_ptr_mut(0)) {
         ctx::add(&mut state.overflowed, 1);
     }
-    telemetry::count(Reason::CONNS_OVERFLOW);
+    telemetry::trouble(Reason::CONNS_OVERFLOW);
     Some((record, false))
 }
 

@@ -7,7 +7,7 @@ use mesh_common::flow::{FLOWS, Flow};
 use mesh_common::logic::breaker::Outcome;
 
 use crate::ctx::{self, Owner, Sock, TCP, UDP};
-use crate::{parts, records, telemetry};
+use crate::{edge, parts, records, telemetry};
 
 /// `sock_release`: the last user has closed the socket.
 #[inline(always)]
@@ -39,7 +39,7 @@ pub(crate) fn release(ctx: &Sock) {
     }
     let ends_here = stage == Stage::CHOSEN || stage == Stage::DATAGRAM;
     // Without the socket's lock, a state change may have given the place to another socket since.
-    if ends_here && records::find(owner, cookie).is_some() && unfinished(record) {
+    if ends_here && records::find(owner, cookie).is_some() && unfinished(record, cookie) {
         records::free(cookie);
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn release(ctx: &Sock) {
 /// Ends what a socket has begun and no TCP state change will end, if there is anything.
 #[inline(always)]
 pub(crate) fn forget(owner: Owner, cookie: u64) {
-    if records::find(owner, cookie).is_some_and(unfinished) {
+    if records::find(owner, cookie).is_some_and(|record| unfinished(record, cookie)) {
         records::free(cookie);
     }
 }
@@ -60,6 +60,7 @@ pub(crate) fn flow(flow: &Flow) {
     }
     if let Some(counters) = telemetry::holder(flow.backend, flow.generation) {
         ctx::add(&mut counters.closed, 1);
+        edge::flow_ended(flow);
         if flow.flags.contains(ConnFlags::ACTIVE) {
             telemetry::inactive(flow.backend);
         }
@@ -68,7 +69,7 @@ pub(crate) fn flow(flow: &Flow) {
 
 /// Counts the end of a connection that sockops will not see end; false where it will, or has.
 #[inline(always)]
-pub(crate) fn unfinished(record: &mut ConnRecord) -> bool {
+pub(crate) fn unfinished(record: &mut ConnRecord, cookie: u64) -> bool {
     let datagram = record.stage == Stage::DATAGRAM;
     if !datagram && record.stage != Stage::CHOSEN {
         return false;
@@ -77,6 +78,9 @@ pub(crate) fn unfinished(record: &mut ConnRecord) -> bool {
     parts::failed(record, Outcome::Unknown);
     if let Some(counters) = telemetry::holder(record.backend, record.generation) {
         ctx::add(if datagram { &mut counters.closed } else { &mut counters.failed }, 1);
+        if record.flags.contains(ConnFlags::BY_CLIENT) {
+            parts::disconnected(cookie);
+        }
         if record.flags.contains(ConnFlags::ACTIVE) {
             telemetry::inactive(record.backend);
         }

@@ -369,6 +369,6 @@ fn keep(client: u64, service: ServiceIndex, backend: BackendIndex, generation: u
     let key = AffinityKey { client, service, pad: 0 };
     let value = Affinity { backend, generation, used_ns: ctx::now_ns() };
     if maps::affinity.insert(key, value, 0).is_err() {
-        telemetry::count(Reason::AFFINITY_FULL);
+        telemetry::trouble(Reason::AFFINITY_FULL);
     }
 }

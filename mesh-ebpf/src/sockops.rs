@@ -3,13 +3,14 @@
 
 use mesh_common::accel::Paths;
 use mesh_common::conn::{ConnFlags, ConnRecord, Stage};
+use mesh_common::edge::FailureCause;
 use mesh_common::event::{Event, EventKind};
 use mesh_common::logic::payload::{self, Final};
 use mesh_common::logic::stage::{Change, failure, on_state};
 use mesh_common::tunables::TunableFlags;
 
 use crate::ctx::{self, SockOps};
-use crate::{accel, edge, guard, leave, parts, records, telemetry, timeouts};
+use crate::{accel, edge, guard, inbound, leave, log, parts, records, telemetry, timeouts};
 
 /// `BPF_SOCK_OPS_TIMEOUT_INIT`: how long the SYN, or its answer, has before it is sent again.
 const TIMEOUT_INIT: u32 = 1;
@@ -31,7 +32,10 @@ pub(crate) fn sockops(ctx: &SockOps) {
         TIMEOUT_INIT => first_timeout(ctx),
         CONNECT => connecting(ctx),
         ACTIVE_ESTABLISHED => accel::client(ctx),
-        PASSIVE_ESTABLISHED => accel::server(ctx),
+        PASSIVE_ESTABLISHED => {
+            accel::server(ctx);
+            inbound::opened(ctx);
+        }
         STATE => state(ctx),
         SEGMENT => leave::segment(ctx),
         _ => {}
@@ -73,7 +77,9 @@ fn connecting(ctx: &SockOps) {
 #[inline(always)]
 fn state(ctx: &SockOps) {
     let cookie = ctx.cookie();
-    let Some((record, place)) = records::find_anywhere(ctx.owner(), cookie) else { return };
+    let Some((record, place)) = records::find_anywhere(ctx.owner(), cookie) else {
+        return inbound::state(ctx);
+    };
     let (from, entered) = ctx.states();
     let change = on_state(record.stage, entered);
     record.stage = change.stage(record.stage);
@@ -84,11 +90,16 @@ fn state(ctx: &SockOps) {
             return;
         }
         Change::Opened => {
+            log::opened(record);
             let counters = telemetry::holder(record.backend, record.generation);
             let held = counters.is_some();
             if let Some(counters) = counters {
                 ctx::add(&mut counters.opened, 1);
                 edge::opened(record, place);
+            }
+            if telemetry::flags().contains(TunableFlags::TAP) {
+                let kind = EventKind::OPENED;
+                telemetry::report(&event(ctx, record, place, kind, 0, 0, Paths::default()));
             }
             if record.flags.contains(ConnFlags::GUARDED) {
                 guard::opened(record, held);
@@ -98,6 +109,7 @@ fn state(ctx: &SockOps) {
             return;
         }
         Change::Failed => {
+            log::failed(record, ctx.error());
             if let Some(counters) = telemetry::holder(record.backend, record.generation) {
                 ctx::add(&mut counters.failed, 1);
                 edge::failed(ctx, record, place);
@@ -106,7 +118,8 @@ fn state(ctx: &SockOps) {
                 }
             }
             parts::failed(record, failure(record.flags, ctx.total_retrans()));
-            telemetry::report(&event(ctx, record, EventKind::FAILED, 0, 0, Paths::default()));
+            let kind = EventKind::FAILED;
+            telemetry::report(&event(ctx, record, place, kind, 0, 0, Paths::default()));
         }
         Change::Closed => {
             let held = closed(ctx, record, place, from);
@@ -132,6 +145,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, place: u32, from: u32) -> bool {
     let (around_sent, around_received, paths) = accel::redirected(ctx, record);
     let sent = payload::sent(&end) + around_sent;
     let received = payload::received(&end) + around_received;
+    log::closed(record, sent, received);
     let counters = telemetry::holder(record.backend, record.generation);
     let held = counters.is_some();
     if let Some(counters) = counters {
@@ -146,8 +160,9 @@ fn closed(ctx: &SockOps, record: &ConnRecord, place: u32, from: u32) -> bool {
             telemetry::inactive(record.backend);
         }
     }
-    if telemetry::flags().contains(TunableFlags::ACCESS_LOG) {
-        telemetry::report(&event(ctx, record, EventKind::CLOSED, sent, received, paths));
+    if telemetry::flags().bits & (TunableFlags::ACCESS_LOG.bits | TunableFlags::TAP.bits) != 0 {
+        let kind = EventKind::CLOSED;
+        telemetry::report(&event(ctx, record, place, kind, sent, received, paths));
     }
     held
 }
@@ -156,6 +171,7 @@ fn closed(ctx: &SockOps, record: &ConnRecord, place: u32, from: u32) -> bool {
 fn event(
     ctx: &SockOps,
     record: &ConnRecord,
+    place: u32,
     kind: EventKind,
     bytes_sent: u64,
     bytes_received: u64,
@@ -163,6 +179,7 @@ fn event(
 ) -> Event {
     let time_ns = ctx::now_ns();
     let (client_addr, client_port) = ctx.local();
+    let failed = kind.code == EventKind::FAILED.code;
     Event {
         kind,
         service: record.service,
@@ -181,11 +198,14 @@ fn event(
         paths,
         retransmits: ctx.total_retrans(),
         srtt_us: ctx.srtt_us(),
+        cgroup: edge::cgroup(place),
+        cause: if failed { FailureCause::from_errno(ctx.error()).code } else { 0 },
+        protocol: ctx::TCP.into(),
     }
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-const fn low(value: u64) -> u32 {
+pub(crate) const fn low(value: u64) -> u32 {
     value as u32
 }

@@ -19,9 +19,10 @@ pub struct Wanted {
     pub directives: String,
     /// After which it is as before; `None`: it stays.
     pub lasts: Option<Duration>,
-    /// Whether each connection that ends has a line; `None`: as it is.
+    /// Whether each connection that ends has a line; `None`: as it is, or, where this is for good, as it
+    /// is for good.
     pub access_log: Option<bool>,
-    /// One of so many connections has one; 0: as it is.
+    /// One of so many connections has one; 0: likewise.
     pub access_sample: u32,
 }
 
@@ -88,7 +89,7 @@ impl LogKeeper {
             return Err(KeepError::TooLong);
         }
         let mut levels = self.lock();
-        let mut setting = levels.current().clone();
+        let mut setting = levels.base(*lasts).clone();
         let chosen = if directives.is_empty() { &levels.start().directives } else { directives };
         setting.directives.clone_from(chosen);
         setting.access_log = access_log.unwrap_or(setting.access_log);

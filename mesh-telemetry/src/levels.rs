@@ -35,6 +35,13 @@ impl Levels {
         self.passing.as_ref().map_or(&self.lasting, |(setting, _)| setting)
     }
 
+    /// What holds where a change for so long does not say something else: a change for good does not
+    /// make that last which was for a while.
+    #[must_use]
+    pub fn base(&self, lasts: Option<Duration>) -> &Setting {
+        if lasts.is_some() { self.current() } else { &self.lasting }
+    }
+
     /// What was logged at the start.
     #[must_use]
     pub const fn start(&self) -> &Setting {
@@ -106,6 +113,10 @@ mod tests {
         assert_eq!(levels.expire(at(10)), None);
         assert_eq!((levels.current(), levels.start()), (&setting("warn"), &setting("info")));
         levels.set(setting("debug"), Some(at(1)), at(11));
+        assert_eq!(
+            (levels.base(None), levels.base(Some(at(1)))),
+            (&setting("warn"), &setting("debug"))
+        );
         assert_eq!(levels.expire(at(12)), Some(&setting("warn")));
     }
 }

@@ -3,8 +3,10 @@
 //! - [`args`]: the flags, and how log lines look.
 //! - [`log`]: which lines are written, changeable while the program runs.
 //! - [`keeper`]: changes it for people, and ends what was for a while; [`levels`] says when. Pure.
+//! - [`recent`]: the last lines, for a bug report.
 //! - [`context`]: what one program tells the next about a trace (W3C `traceparent`). Pure.
 //! - [`span`]: spans, their parents and links.
+//! - [`past`]: spans of what is over already.
 //! - `export`: sends spans over OTLP, from a queue that never makes anybody wait.
 //!
 //! A span costs next to nothing where no receiver is configured: no layer asks for it, so it is
@@ -17,19 +19,24 @@ mod export;
 pub mod keeper;
 pub mod levels;
 pub mod log;
+pub mod past;
+pub mod recent;
 pub mod span;
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use args::{LogFormat, TraceArgs};
 pub use context::TraceContext;
 pub use export::{NotExporting, SpanCounts, counts};
 pub use log::{LogError, LogHandle};
+pub use recent::Recent;
 #[doc(hidden)]
 pub use tracing as __tracing;
 
 use export::Exporting;
+use past::PastSpans;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
@@ -68,8 +75,23 @@ pub enum InitError {
 pub struct Handles {
     /// Which log lines are written.
     pub log: LogHandle,
+    /// The last of them.
+    pub recent: Recent,
     /// What became of the spans.
     pub spans: SpanCounts,
+    /// Spans of what is over; `None` where no receiver is named.
+    pub past: Option<PastSpans>,
+}
+
+impl Handles {
+    /// What is logged, as files of a bug report: the lines of the last so many milliseconds, 0 for all
+    /// that are kept; and which lines are written.
+    #[must_use]
+    pub fn files(&self, since_ms: u64) -> [(&'static str, String); 2] {
+        let since = if since_ms == 0 { Duration::MAX } else { Duration::from_millis(since_ms) };
+        let lines = self.recent.lines(since).into_iter().map(|line| line + "\n").collect();
+        [("log.txt", lines), ("log-level.txt", self.log.current() + "\n")]
+    }
 }
 
 static INSTALLED: OnceLock<Handles> = OnceLock::new();
@@ -87,7 +109,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, InitError> {
     let spans = SpanCounts::default();
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = Vec::new();
     let (filter, handle) = log::filter();
-    layers.extend(log.map(|format| log::layer(format, filter)));
+    let recent = Recent::default();
+    layers.extend(log.map(|format| log::layer(format, filter, recent.clone())));
     let exporting = if trace.otlp_endpoint.is_empty() {
         None
     } else {
@@ -99,7 +122,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, InitError> {
     };
     tracing_subscriber::registry().with(layers).try_init().map_err(InitError::Twice)?;
     // Nobody else gets here: the line above succeeds once.
-    INSTALLED.get_or_init(|| Handles { log: handle, spans });
+    let past = exporting.as_ref().map(Exporting::past);
+    INSTALLED.get_or_init(|| Handles { log: handle, recent, spans, past });
     Ok(Telemetry { exporting })
 }
 

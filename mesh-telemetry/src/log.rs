@@ -8,6 +8,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::TARGET;
 use crate::args::LogFormat;
+use crate::recent::Recent;
 
 /// What is logged unless told otherwise.
 const DEFAULT: &str = "info";
@@ -86,8 +87,12 @@ pub(crate) fn filter() -> (Filter, LogHandle) {
 }
 
 /// Writes what the filter lets through.
-pub(crate) fn layer(format: LogFormat, filter: Filter) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour());
+pub(crate) fn layer(
+    format: LogFormat,
+    filter: Filter,
+    recent: Recent,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(recent).with_ansi(colour());
     match format {
         LogFormat::Plain => lines.with_filter(filter).boxed(),
         LogFormat::Json => lines.json().with_filter(filter).boxed(),

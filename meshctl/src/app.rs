@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::cli::{Cli, Command};
 use crate::client::Context;
 use crate::commands::{
-    apply, completion, connections, delete, deregister, describe, diff, get, health, history, log,
-    register, rollback, stat, status, top, version, workloads,
+    apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
+    history, log, register, rollback, stat, status, tap, top, version, workloads,
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
@@ -100,7 +100,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Stat(args) => stat::run(context, args).await,
         Command::Top(args) => top::run(context, args).await,
         Command::Connections(args) => connections::run(context, args).await,
+        Command::Tap(args) => tap::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
+        Command::BugReport(args) => bug_report::run(context, args).await,
         Command::Workloads(args) => workloads::run(context, args).await,
         Command::Register(args) => register::run(context, args).await,
         Command::Deregister(args) => deregister::run(context, args).await,

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
-    apply, completion, connections, delete, deregister, describe, diff, get, health, history, log,
-    register, rollback, stat, top, workloads,
+    apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
+    history, log, register, rollback, stat, tap, top, workloads,
 };
 use crate::output::Format;
 
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Apply(apply::Args),
     /// List objects.
     Get(get::Args),
-    /// Show one object and what belongs to it.
+    /// Show one object, or a node, and what belongs to it.
     Describe(describe::Args),
     /// Delete objects: all of them, or none.
     Delete(delete::Args),
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     History(history::Args),
     /// Store an object again as it was at an earlier revision.
     Rollback(rollback::Args),
-    /// Show what applying manifests would change.
+    /// Show what applying manifests would change, or whether a node's kernel holds what it should.
     Diff(diff::Args),
     /// Show the control plane and the revision that is live on each node.
     Status,
@@ -75,8 +75,12 @@ pub(crate) enum Command {
     Top(top::Args),
     /// List the connections that are open on a node.
     Connections(connections::Args),
+    /// Show connections as they open, close, fail or are refused.
+    Tap(tap::Args),
     /// Show or change what a node logs, while it runs.
     Log(log::Args),
+    /// Collect what somebody needs who looks for a fault in one archive, without secrets.
+    BugReport(bug_report::Args),
     /// Show who runs on each node, and whether they are in the mesh.
     Workloads(workloads::Args),
     /// Register an endpoint, once or as long as this runs.

@@ -90,10 +90,12 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::Health(_)
         | Command::Stat(_)
         | Command::Top(_)
+        | Command::Tap(_)
         | Command::Workloads(_)
         | Command::Completion(_)
         | Command::Connections(_)
         | Command::Log(_)
+        | Command::BugReport(_)
         | Command::Version => None,
     }
 }

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod bench;
 pub mod bins;
 pub mod bpftool;
+pub mod browser;
 pub mod cgroup;
 pub mod cleanup;
 pub mod control;

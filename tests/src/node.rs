@@ -130,6 +130,13 @@ impl Node {
         self.process.take().map_or(Ok(()), |process| process.kill())
     }
 
+    /// Ends the agent as a crash does, and waits until another one is ready.
+    pub fn replace(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        self.run()?;
+        self.wait_ready()
+    }
+
     /// Ends the agent politely; the data path stays.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.take() else {
@@ -175,6 +182,13 @@ impl Node {
     #[must_use]
     pub fn place(&self) -> Place {
         Place::in_netns(&self.netns).and_cgroup(&self.cgroup)
+    }
+
+    /// What the agent calls the workload in a cgroup right below the node's.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> String {
+        let above = self.cgroup.path().file_name().unwrap_or_default().to_string_lossy();
+        format!("/{above}/{name}")
     }
 
     /// Folder of the pins.

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span as WireSpan;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use tokio::runtime::Runtime;
 use tonic::transport::Server;
@@ -50,6 +51,10 @@ pub struct Span {
     /// Traces and spans that it is linked to.
     pub links: Vec<(String, String)>,
     pub failed: bool,
+    /// What it says about its failure.
+    pub message: String,
+    /// Of kind CLIENT.
+    pub is_client: bool,
 }
 
 type Spans = Arc<Mutex<Vec<Span>>>;
@@ -130,7 +135,8 @@ impl TraceService for Collector {
 
 fn received(of: &BTreeMap<String, String>, span: WireSpan) -> Span {
     let of = |key: &str| of.get(key).cloned().unwrap_or_default();
-    let failed = span.status.is_some_and(|status| status.code == i32::from(StatusCode::Error));
+    let status = span.status.unwrap_or_default();
+    let failed = status.code == i32::from(StatusCode::Error);
     Span {
         service: of("service.name"),
         host: of("host.name"),
@@ -147,6 +153,8 @@ fn received(of: &BTreeMap<String, String>, span: WireSpan) -> Span {
             .map(|link| (hexadecimal(&link.trace_id), hexadecimal(&link.span_id)))
             .collect(),
         failed,
+        message: status.message,
+        is_client: span.kind == i32::from(SpanKind::Client),
     }
 }
 

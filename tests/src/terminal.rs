@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bins;
+use crate::control::API;
 use crate::netns::NetNs;
 use crate::process::{Place, Process};
 use crate::require;
@@ -58,6 +60,20 @@ impl Terminal {
         }
         terminal.until("a prompt", |screen| screen.contains("ready>"))?;
         Ok(terminal)
+    }
+
+    /// Opens one whose shell finds `meshctl`, and that the control plane of the namespace.
+    pub fn with_meshctl(
+        netns: &NetNs,
+        size: (u16, u16),
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let meshctl = bins::workspace("meshctl")?;
+        let path = format!("{}:{path}", meshctl.parent().context("/")?.display());
+        let server = format!("http://{API}");
+        let own = [("PATH", path.as_str()), ("MESH_SERVER", &server)];
+        Self::open(netns, size, &[&own, variables].concat())
     }
 
     /// Types text as it is.
@@ -126,4 +142,12 @@ impl Terminal {
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Whether something has another colour than the terminal's own (39 and 49).
+#[must_use]
+pub fn has_colours(looks: &str) -> bool {
+    let basic =
+        (0..8).any(|n| [3, 9].iter().any(|part| looks.contains(&format!("\u{1b}[{part}{n}m"))));
+    basic || looks.contains("\u{1b}[38;")
 }

@@ -25,10 +25,7 @@ const WALKABLE: [(&str, &[&str]); 15] = [
         names::BACKEND_COUNTERS,
         &["attempts", "opened", "failed", "closed", "bytes_sent", "bytes_received"],
     ),
-    (
-        names::EDGES,
-        &["client", "cgroup", "backend", "generation", "opened", "failed", "bytes_sent"],
-    ),
+    (names::EDGES, &["cgroup", "backend", "generation", "opened", "failed", "bytes_sent"]),
     (names::SERVICE_COUNTERS, &["refused", "passed"]),
     (names::REASONS, &["count"]),
     (names::SERVICE_STATE, &["cursor"]),
@@ -39,7 +36,7 @@ const WALKABLE: [(&str, &[&str]); 15] = [
 
 /// Maps that are empty here, too long to walk, or socket storage, which cannot be walked: their
 /// types are with the map for bpftool to print.
-const TYPED: [(&str, &str, &[&str]); 11] = [
+const TYPED: [(&str, &str, &[&str]); 16] = [
     (
         names::CONNS,
         "ConnRecord",
@@ -59,6 +56,11 @@ const TYPED: [(&str, &str, &[&str]); 11] = [
         &["id", "sent_path", "received_path", "client_at", "server_at", "sent", "received"],
     ),
     (names::ACCELERATED, "Accelerated", &["id", "place", "end"]),
+    (names::LOCALS, "FrontendKey", &["addr", "port", "proto"]),
+    (names::PEERS, "ClientId", &["number"]),
+    (names::INBOUND, "InboundKey", &["endpoint", "client"]),
+    (names::REFUSALS, "RefusalKey", &["cgroup", "service"]),
+    (names::ACCEPTED, "Accepted", &["key", "started_ns", "sent", "received", "received_mark"]),
 ];
 
 /// Maps whose values have no structure: a ring, socket storage that holds a number, and a sockhash.

@@ -45,8 +45,7 @@ struct Client {
 impl Client {
     fn new(bed: &Testbed, name: &str) -> anyhow::Result<Self> {
         let cgroup = bed.node.cgroup().child(name)?;
-        let above = bed.node.cgroup().path().file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("/{above}/{name}");
+        let name = bed.node.workload(name);
         let place = Place::in_netns(&bed.netns).and_cgroup(&cgroup);
         let (opened, failed) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { cgroup, name, place, opened, failed, bytes: 0 })
@@ -107,12 +106,6 @@ fn assert_exact(bed: &Testbed, clients: &[&Client]) -> anyhow::Result<()> {
         }
         metrics.expect(OPENED, &[service, ("source_workload", "unknown")], 0)
     })
-}
-
-fn restart(bed: &mut Testbed) -> anyhow::Result<()> {
-    bed.node.kill()?;
-    bed.node.run()?;
-    bed.node.wait_ready()
 }
 
 #[test]
@@ -187,11 +180,11 @@ fn endpoints_clients_and_agents_come_and_go_and_every_connection_is_counted_once
     // Its place in the map goes, and is given to another.
     bed.meshctl.ok(&["delete", "endpoint", "web-v2"])?;
     traffic.wait_for(200, PATIENCE)?;
-    restart(&mut bed)?;
+    bed.node.replace()?;
     let third = Manifest::new().endpoint("web", "web-v3", "v3", backend(2));
     bed.meshctl.apply(&third)?;
     traffic.wait_for(200, PATIENCE)?;
-    restart(&mut bed)?;
+    bed.node.replace()?;
     // The same endpoint has another version from here on, while it is used.
     let renamed = Manifest::new().endpoint("web", "web-v3", "v4", backend(2));
     bed.meshctl.apply(&renamed)?;
@@ -214,7 +207,7 @@ fn endpoints_clients_and_agents_come_and_go_and_every_connection_is_counted_once
 
     // Who has gone is still called by its name.
     brief.cgroup.remove();
-    restart(&mut bed)?;
+    bed.node.replace()?;
     check_moved(&bed, &[&brief, &steady], &third, moved)
 }
 
@@ -291,7 +284,7 @@ fn who_finds_no_room_is_unknown_and_nothing_is_lost() -> anyhow::Result<()> {
     first.run(20)?;
     for start_again in [false, true] {
         if start_again {
-            restart(&mut bed)?;
+            bed.node.replace()?;
         }
         eventually(|| {
             let metrics = bed.node.metrics().map_err(|error| error.to_string())?;

@@ -123,6 +123,7 @@ fn maps_are_kept_where_nothing_changes_and_replaced_where_sizes_do() -> anyhow::
         names::NAMESPACES,
         names::AFFINITY,
         names::EDGES,
+        names::REFUSALS,
         names::REASONS,
         names::CONNS_INDEX,
         names::CONNS,
@@ -134,6 +135,10 @@ fn maps_are_kept_where_nothing_changes_and_replaced_where_sizes_do() -> anyhow::
         names::PAIRS,
         names::SOCKETS,
         names::ACCELERATED,
+        names::LOCALS,
+        names::PEERS,
+        names::INBOUND,
+        names::ACCEPTED,
         names::EVENTS,
         names::TUNABLES,
     ];
@@ -192,7 +197,7 @@ impl<'a> Start<'a> {
 /// What the maps say, without what is counted meanwhile.
 fn policy(bed: &Testbed) -> anyhow::Result<Vec<String>> {
     let dump = bed.node.dump()?;
-    let counted = |line: &&str| line.starts_with("EDGE ");
+    let counted = |line: &&str| line.starts_with("EDGE ") || line.starts_with("INBOUND ");
     Ok(dump.lines().filter(|line| !counted(line)).map(str::to_owned).collect())
 }
 

@@ -11,8 +11,8 @@ use mesh_api::wire::telemetry_reports_client::TelemetryReportsClient;
 use mesh_tests::control::{API, ControlPlane};
 use mesh_tests::meshctl::Meshctl;
 use mesh_tests::netns::NetNs;
-use mesh_tests::terminal::Terminal;
-use mesh_tests::{bins, require};
+use mesh_tests::require;
+use mesh_tests::terminal::{Terminal, has_colours};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -49,12 +49,7 @@ impl Bed {
 
     /// A shell with meshctl on its PATH.
     fn terminal(&self, variables: &[(&str, &str)]) -> anyhow::Result<Terminal> {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let path =
-            format!("{}:{path}", bins::workspace("meshctl")?.parent().context("/")?.display());
-        let server = format!("http://{API}");
-        let own = [("PATH", path.as_str()), ("MESH_SERVER", &server)];
-        Terminal::open(&self.netns, (80, 24), &[&own, variables].concat())
+        Terminal::with_meshctl(&self.netns, (80, 24), variables)
     }
 
     /// Says what the node has counted up to now: two versions of `web`, and `db`.
@@ -85,6 +80,7 @@ impl Bed {
             ],
             omitted: 0,
             interval_ms: self.interval_ms,
+            ..wire::ReportTrafficRequest::default()
         };
         self.netns.run(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -114,6 +110,7 @@ fn traffic(opened: u64, closed: u64) -> wire::Traffic {
             wire::Cause { name: "refused".to_owned(), count: 4 },
             wire::Cause { name: "timed_out".to_owned(), count: 2 },
         ],
+        refusals: Vec::new(),
     }
 }
 
@@ -122,13 +119,6 @@ fn words(screen: &str, first: &str) -> Vec<String> {
     let lines = screen.lines().map(|line| line.split_whitespace().map(str::to_owned));
     let mut lines = lines.map(Iterator::collect::<Vec<_>>);
     lines.find(|words| words.first().is_some_and(|word| word == first)).unwrap_or_default()
-}
-
-/// Whether something has another colour than the terminal's own (39 and 49).
-fn has_colours(looks: &str) -> bool {
-    let basic =
-        (0..8).any(|n| [3, 9].iter().any(|part| looks.contains(&format!("\u{1b}[{part}{n}m"))));
-    basic || looks.contains("\u{1b}[38;")
 }
 
 /// Open connections as `top` shows them.

@@ -145,9 +145,7 @@ fn totals_are_exact_though_reports_get_lost_and_collectors_die() -> anyhow::Resu
         if round == 2 {
             // Counted by another agent, which the control plane tells what it is about.
             bed.control.restart()?;
-            bed.node.kill()?;
-            bed.node.run()?;
-            bed.node.wait_ready()?;
+            bed.node.replace()?;
             bed.apply_split(&[("v1", 3), ("v2", 2)])?;
         } else {
             bed.control.kill()?;

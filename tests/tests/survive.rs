@@ -94,9 +94,7 @@ fn restart_keeps_every_index_and_a_new_service_moves_none() -> anyhow::Result<()
     let before = dumps(&bed.node)?;
     assert!(before.iter().all(|map| !map.is_empty()));
 
-    bed.node.kill()?;
-    bed.node.run()?;
-    bed.node.wait_ready()?;
+    bed.node.replace()?;
     assert_eq!(before, dumps(&bed.node)?);
 
     let other = std::net::SocketAddrV4::new([10, 96, 0, 9].into(), 80);
@@ -138,9 +136,7 @@ fn traffic_goes_on_without_a_control_plane_and_an_agent_starts_from_last_good() 
     traffic.wait_for(1_000, PATIENCE)?;
 
     // The agent crashes too, and comes back to an empty world.
-    bed.node.kill()?;
-    bed.node.run()?;
-    bed.node.wait_ready()?;
+    bed.node.replace()?;
     traffic.wait_for(1_000, PATIENCE)?;
     let outcome = traffic.stop()?;
     assert_eq!(outcome.failed(), 0, "{:?}", outcome.failures());

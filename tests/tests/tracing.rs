@@ -7,12 +7,15 @@ use std::net::TcpListener;
 use anyhow::Context as _;
 use mesh_tests::control::{self, ControlPlane};
 use mesh_tests::http;
+use mesh_tests::load::Mode;
 use mesh_tests::manifest::Manifest;
 use mesh_tests::meshctl::{Meshctl, Said};
 use mesh_tests::metrics::Metrics;
 use mesh_tests::node::Node;
 use mesh_tests::otlp::{self, Receiver, Span};
+use mesh_tests::process::Place;
 use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, backend, namespace};
+use mesh_tests::traffic::{Plan, Traffic};
 use mesh_tests::wait::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,12 +36,21 @@ const SPANS: [(&str, &str, &str); 10] = [
 
 /// A testbed whose three programs send traces to [`otlp::ADDRESS`].
 fn start(what: &str, flags: &[&str]) -> anyhow::Result<(Testbed, Receiver)> {
+    start_with(what, flags, &[])
+}
+
+/// The same, with further flags of the agent.
+fn start_with(
+    what: &str,
+    flags: &[&str],
+    of_agent: &[&str],
+) -> anyhow::Result<(Testbed, Receiver)> {
     let netns = namespace(what)?;
     let receiver = Receiver::start(&netns)?;
     let url = Receiver::url();
     let traced = [&["--otlp-endpoint", &url], flags].concat();
     let control = ControlPlane::start_with(&netns, &traced)?;
-    let mut node = Node::prepare(&netns, what, &[SMALL.as_slice(), &traced].concat())?;
+    let mut node = Node::prepare(&netns, what, &[SMALL.as_slice(), &traced, of_agent].concat())?;
     node.run()?;
     node.wait_ready()?;
     let mut meshctl = Meshctl::new(&netns)?;
@@ -251,4 +263,77 @@ fn a_receiver_that_is_away_or_dies_disturbs_nothing() -> anyhow::Result<()> {
     bed.node.stop()?;
     drop(silent);
     Ok(())
+}
+
+#[test]
+fn one_of_so_many_connections_is_a_span_and_one_that_fails_says_why() -> anyhow::Result<()> {
+    let (bed, receiver) = start_with("spans", &[], &["--trace-connections", "5"])?;
+    let _servers = bed.serve(Mode::Request, &["v1"])?;
+    // Nobody listens at the second.
+    bed.meshctl.apply(&service("web", 0))?;
+    bed.meshctl.apply(&service("deaf", 1))?;
+    let client = bed.node.cgroup().child("client")?;
+    let place = Place::in_netns(&bed.netns).and_cgroup(&client);
+    let run = |to, count| Traffic::run(&place, Plan::to(to, Mode::Request), count);
+    let spans = |count: usize| {
+        eventually(|| {
+            let found = receiver.spans().into_iter().filter(|it| it.name == "connection").count();
+            (found == count).then_some(()).ok_or_else(|| format!("{found} instead of {count}"))
+        })?;
+        let found = receiver.spans().into_iter().filter(|it| it.name == "connection");
+        anyhow::Ok(found.collect::<Vec<_>>())
+    };
+    let began = now()?;
+    let outcome = run(VIP, 20)?;
+    assert_eq!((outcome.failed(), outcome.total()), (0, 20));
+    let closed = spans(4)?;
+    for span in &closed {
+        assert!(span.is_client && !span.failed && span.parent.is_empty(), "{span:#?}");
+        assert_eq!((span.service.as_str(), span.host.as_str()), ("mesh-agent", "spans"));
+        // Clocks are put side by side in between.
+        let slack = 1_000_000;
+        assert!(span.start < span.end, "{span:#?}");
+        assert!(span.start + slack >= began && span.end <= now()? + slack, "{span:#?}");
+        for (name, value) in [
+            ("service.peer.name", "web"),
+            ("service.peer.namespace", "default"),
+            ("network.transport", "tcp"),
+            ("network.type", "ipv4"),
+            ("network.peer.address", &backend(0).to_string()),
+            ("network.peer.port", &PORT.to_string()),
+            ("network.local.address", "10.77.0.1"),
+            ("server.address", &VIP.ip().to_string()),
+            ("server.port", &VIP.port().to_string()),
+            ("mesh.endpoint", "web-v1"),
+            ("mesh.version", "v1"),
+            ("mesh.source_workload", &bed.node.workload("client")),
+            ("mesh.bytes_sent", &(outcome.sent / 20).to_string()),
+            ("mesh.bytes_received", &(outcome.received / 20).to_string()),
+        ] {
+            assert_eq!(span.attributes.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+    let deaf = std::net::SocketAddrV4::new(*VIP.ip(), VIP.port() + 1);
+    assert_eq!(run(deaf, 10)?.failed(), 10);
+    let all = spans(6)?;
+    let failed: Vec<_> = all.iter().filter(|it| it.failed).collect();
+    assert_eq!(failed.len(), 2);
+    for span in failed {
+        assert_eq!(
+            (span.message.as_str(), &*span.attributes["error.type"]),
+            ("refused", "refused")
+        );
+        assert_eq!(span.attributes["service.peer.name"], "deaf");
+    }
+    // The access log is switched on and off without a word to the spans.
+    for switch in ["on", "off"] {
+        bed.meshctl.ok(&["log", "spans", "--access-log", switch])?;
+    }
+    run(VIP, 10)?;
+    spans(8).map(drop)
+}
+
+/// Nanoseconds since 1970.
+fn now() -> anyhow::Result<u64> {
+    Ok(u64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_nanos())?)
 }

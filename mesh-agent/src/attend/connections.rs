@@ -1,5 +1,6 @@
 //! The connections that are open, with names. Reading is apart from the rest, which is pure.
 
+use std::cmp::Reverse;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::accel::live;
 use crate::maps::MapError;
 use crate::maps::kernel::conns::ConnTable;
 use crate::maps::kernel::pairs::PairTable;
-use crate::reconcile::{BackendKey, BackendNames};
+use crate::reconcile::{BackendKey, BackendNames, Named};
 
 /// Connections listed unless told otherwise.
 const LIMIT: u32 = 10_000;
@@ -35,6 +36,14 @@ impl Open {
     #[must_use]
     pub const fn backend(&self) -> BackendKey {
         (self.record.backend, self.record.generation)
+    }
+
+    /// Since the SYN; nothing where nobody has sent one yet.
+    fn age(&self, now: Duration) -> Duration {
+        if self.record.stage == Stage::CHOSEN {
+            return Duration::ZERO;
+        }
+        now.saturating_sub(Duration::from_nanos(self.record.started_ns))
     }
 }
 
@@ -73,16 +82,15 @@ pub fn answer(
     wanted: &ListConnections,
     now: Duration,
 ) -> Vec<OpenConnections> {
-    let all = open.iter().map(|it| connection(it, names, now));
-    let is_wanted = |it: &Connection| {
-        let same = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
-        same(&wanted.namespace, &it.namespace) && same(&wanted.service, &it.service)
-    };
-    let mut found: Vec<Connection> = all.filter(is_wanted).collect();
-    found.sort_by(|a, b| {
-        let by_name = (&a.namespace, &a.service, &a.endpoint);
-        let by_name = by_name.cmp(&(&b.namespace, &b.service, &b.endpoint));
-        by_name.then(b.age_ms.cmp(&a.age_ms)).then(a.cookie.cmp(&b.cookie))
+    // Rows are made only of what is listed.
+    let mut found: Vec<(Option<&Named>, &Open)> = open
+        .iter()
+        .map(|it| (names.get(&it.backend()), it))
+        .filter(|(named, _)| is_wanted(*named, wanted))
+        .collect();
+    found.sort_by_key(|(named, it)| {
+        let name = named.map(|it| (&it.service, &it.endpoint));
+        (name, Reverse(milliseconds(it.age(now))), it.cookie)
     });
     let limit = if wanted.limit == 0 { LIMIT } else { wanted.limit };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -91,7 +99,8 @@ pub fn answer(
     let mut parts = Vec::new();
     let mut rest = found.into_iter().peekable();
     loop {
-        let connections: Vec<Connection> = rest.by_ref().take(PART).collect();
+        let part = rest.by_ref().take(PART);
+        let connections = part.map(|(named, it)| connection(it, named, now)).collect();
         let more = rest.peek().is_some();
         parts.push(OpenConnections { connections, omitted: 0, more });
         if !more {
@@ -104,26 +113,30 @@ pub fn answer(
     parts
 }
 
-fn connection(open: &Open, names: &BackendNames, now: Duration) -> Connection {
+fn is_wanted(named: Option<&Named>, wanted: &ListConnections) -> bool {
+    let same = |wanted: &str, is: Option<&str>| wanted.is_empty() || is == Some(wanted);
+    let service = named.map(|it| &it.service);
+    same(&wanted.namespace, service.map(|it| it.namespace.as_str()))
+        && same(&wanted.service, service.map(|it| it.name.as_str()))
+}
+
+fn connection(open: &Open, named: Option<&Named>, now: Duration) -> Connection {
     let Open { cookie, record, paths } = open;
     let address = |ip: &mesh_common::addr::IpKey, port: u16| {
         std::net::SocketAddr::new(ip.to_ip(), port).to_string()
     };
     let is_up = matches!(record.stage, Stage::OPEN | Stage::DATAGRAM);
     let transport = if record.stage == Stage::DATAGRAM { Transport::Udp } else { Transport::Tcp };
-    // Nobody has sent a SYN yet.
-    let started = (record.stage != Stage::CHOSEN).then(|| Duration::from_nanos(record.started_ns));
-    let age = started.map_or(Duration::ZERO, |started| now.saturating_sub(started));
     let mut connection = Connection {
         cookie: *cookie,
         transport: transport.into(),
         frontend: address(&record.frontend_addr, record.frontend_port),
         backend: address(&record.backend_addr, record.backend_port),
         state: if is_up { "open" } else { "connecting" }.to_owned(),
-        age_ms: milliseconds(age),
+        age_ms: milliseconds(open.age(now)),
         ..Connection::default()
     };
-    if let Some(named) = names.get(&open.backend()) {
+    if let Some(named) = named {
         connection.namespace = named.service.namespace.to_string();
         connection.service = named.service.name.to_string();
         connection.endpoint = named.endpoint.to_string();
@@ -144,7 +157,6 @@ mod tests {
     use mesh_common::backend::BackendIndex;
 
     use super::*;
-    use crate::reconcile::Named;
 
     fn key(text: &str) -> IpKey {
         IpKey::from_ip(text.parse::<IpAddr>().unwrap())

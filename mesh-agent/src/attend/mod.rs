@@ -1,13 +1,18 @@
 //! Answers what people ask this node: the agent opens a stream to the control plane, which passes
 //! on their commands.
 
+pub mod bundle;
 pub mod connections;
 pub mod log;
+pub mod programmed;
+pub mod tap;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use mesh_api::wire;
 use mesh_api::wire::node_answer::Answer;
 use mesh_api::wire::node_command::Command;
@@ -17,15 +22,19 @@ use mesh_xds::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, StreamMap};
+use tonic::Status;
 use tonic::transport::Endpoint;
-use tonic::{Code, Status};
 
+use crate::events::tap::Taps;
 use crate::maps::kernel::affinity::monotonic;
 use crate::worker::Worker;
 use crate::xds::client::Line;
 
 /// Most time between two attempts.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// How long the control plane may take no answer.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// What it needs.
 #[derive(Debug)]
@@ -42,7 +51,16 @@ pub struct Attendant {
     pub pin_path: PathBuf,
     /// What is logged.
     pub log: Arc<LogKeeper>,
+    /// What belongs into a bug report.
+    pub bundle: bundle::Source,
+    /// Who knows what the node holds.
+    pub known: programmed::Ask,
+    /// Who looks at connections.
+    pub taps: Arc<Taps>,
 }
+
+/// What is told to whoever asked for it, by the number of the command.
+type Told = StreamMap<u64, Pin<Box<dyn Stream<Item = Result<wire::Tapped, Status>> + Send>>>;
 
 impl Attendant {
     /// Attends for ever.
@@ -85,22 +103,35 @@ impl Attendant {
         let hello = wire::Hello { node: self.node.clone(), version };
         send(&sender, 0, Answer::Hello(hello)).await?;
         let mut commands = client.attend(ReceiverStream::new(answers)).await?.into_inner();
-        while let Some(wire::NodeCommand { id, command }) = commands.message().await? {
-            match self.answer(command).await {
-                Ok(answers) => {
-                    for answer in answers {
-                        send(&sender, id, answer).await?;
+        // Ends with the stream, so that nothing is told to nobody.
+        let mut told = Told::new();
+        loop {
+            let wire::NodeCommand { id, command } = tokio::select! {
+                command = commands.message() => match command? {
+                    Some(command) => command,
+                    None => return Ok(()),
+                },
+                Some((id, part)) = told.next(), if !told.is_empty() => {
+                    send(&sender, id, part.map_or_else(|status| failed(&status), Answer::Tapped)).await?;
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Tap(wanted)) => match tap::open(&self.taps, &wanted) {
+                    Ok(tapped) => drop(told.insert(id, Box::pin(tapped))),
+                    Err(status) => send(&sender, id, failed(&status)).await?,
+                },
+                Some(Command::Cancel(wire::Cancel { id })) => drop(told.remove(&id)),
+                command => match self.answer(command).await {
+                    Ok(answers) => {
+                        for answer in answers {
+                            send(&sender, id, answer).await?;
+                        }
                     }
-                }
-                Err(status) => {
-                    let message = status.message().to_owned();
-                    let code = i32::from(status.code());
-                    let failed = wire::CommandFailed { code, message };
-                    send(&sender, id, Answer::Failed(failed)).await?;
-                }
+                    Err(status) => send(&sender, id, failed(&status)).await?,
+                },
             }
         }
-        Ok(())
     }
 
     async fn answer(&self, command: Option<Command>) -> Result<Vec<Answer>, Status> {
@@ -110,11 +141,21 @@ impl Attendant {
                 log::set(&self.log, wanted).map(|levels| vec![Answer::Log(levels)])
             }
             Some(Command::ListConnections(wanted)) => self.connections(wanted).await,
-            None => Err(Status::unimplemented(format!(
-                "the agent of node {} does not know this command: it has version {}",
-                self.node,
-                env!("CARGO_PKG_VERSION")
-            ))),
+            Some(Command::Programmed(wire::GetProgrammed {})) => {
+                let parts = programmed::ask(&self.worker, &self.known).await?;
+                Ok(parts.into_iter().map(Answer::Programmed).collect())
+            }
+            Some(Command::Bundle(wire::GetBundle { since_ms })) => {
+                let parts = self.bundle.parts(since_ms).await?;
+                Ok(parts.into_iter().map(Answer::Bundle).collect())
+            }
+            Some(Command::Tap(_) | Command::Cancel(_)) | None => {
+                Err(Status::unimplemented(format!(
+                    "the agent of node {} does not know this command: it has version {}",
+                    self.node,
+                    env!("CARGO_PKG_VERSION")
+                )))
+            }
         }
     }
 
@@ -128,17 +169,29 @@ impl Attendant {
         backends.dedup();
         let names = self.worker.names(backends).await.map_err(|error| internal(&error))?;
         let now = monotonic().map_err(|error| internal(&error))?;
-        let parts = connections::answer(&open, &names, &wanted, now);
+        let parts =
+            tokio::task::spawn_blocking(move || connections::answer(&open, &names, &wanted, now));
+        let parts = parts.await.map_err(|error| internal(&error))?;
         Ok(parts.into_iter().map(Answer::Connections).collect())
     }
 }
 
+fn failed(status: &Status) -> Answer {
+    let code = i32::from(status.code());
+    Answer::Failed(wire::CommandFailed { code, message: status.message().to_owned() })
+}
+
+/// Sends an answer. A control plane that takes none for long is as good as away: what is open for it
+/// ends.
 async fn send(
     sender: &mpsc::Sender<wire::NodeAnswer>,
     id: u64,
     answer: Answer,
 ) -> Result<(), Status> {
     let answer = wire::NodeAnswer { id, answer: Some(answer) };
-    let closed = |_closed| Status::new(Code::Unavailable, "the stream has ended");
-    sender.send(answer).await.map_err(closed)
+    match tokio::time::timeout(STUCK, sender.send(answer)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_closed)) => Err(Status::unavailable("the stream has ended")),
+        Err(_elapsed) => Err(Status::deadline_exceeded("nobody takes the answers")),
+    }
 }

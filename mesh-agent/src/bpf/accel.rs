@@ -39,11 +39,12 @@ const ENTRIES: u32 = 256;
 /// A multiple of every page size.
 const RING: u32 = 64 << 10;
 /// Maps without a size of their own: storages have none, and this one has a single entry.
-const FIXED: [&str; 6] = [
+const FIXED: [&str; 7] = [
     names::DIRECT,
     names::CONNS_OVERFLOW,
     names::FLOWS,
     names::ACCELERATED,
+    names::ACCEPTED,
     names::TUNABLES,
     names::CONNS_STATE,
 ];

@@ -14,6 +14,7 @@ use mesh_common::tunables::{TunableFlags, Tunables};
 use mesh_common::{ABI_VERSION, names};
 
 use super::layout::{self, LayoutError, Sizes, dirs};
+use super::log::Level;
 use super::sys;
 use crate::canary;
 use crate::compile::Limits;
@@ -98,6 +99,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Whether the programs can accelerate connections.
     pub accelerates: bool,
+    /// What they log.
+    pub log: Level,
 }
 
 /// Sizes of the maps that hold no policy.
@@ -122,6 +125,8 @@ pub struct Settings {
     pub edges: bool,
     /// Where this kernel's TCP sockets have their error; 0: unknown.
     pub socket_error_at: u32,
+    /// What the programs log.
+    pub log: Level,
 }
 
 /// Loads `object` with its maps below `pin_path`.
@@ -166,6 +171,18 @@ pub fn load(
     Ok(Loaded { warnings, replaced: plan.replaced, ..loaded })
 }
 
+/// Loads the programs once more, with the maps that are pinned, and changes nothing in them.
+pub fn again(
+    object: &[u8],
+    pin_path: &Path,
+    limits: Limits,
+    tables: Tables,
+    settings: Settings,
+) -> Result<Loaded, LoadError> {
+    let sizes = with_room(&sizes(limits, tables));
+    programs(object, &pin_path.join(names::MAPS_DIR), &sizes, settings)
+}
+
 /// What users may have, as the flags say.
 fn sizes(limits: Limits, tables: Tables) -> Sizes {
     Sizes::from([
@@ -199,10 +216,23 @@ fn load_with(
     sizes: &Sizes,
     settings: Settings,
 ) -> Result<Loaded, LoadError> {
+    let mut loaded = programs(object, maps, sizes, settings)?;
+    set_tunables(&mut loaded.ebpf, pin_path, settings)?;
+    Ok(loaded)
+}
+
+/// Has the kernel verify the programs, which use the maps in a directory.
+fn programs(
+    object: &[u8],
+    maps: &Path,
+    sizes: &Sizes,
+    settings: Settings,
+) -> Result<Loaded, LoadError> {
     let layout = settings.acceleration.unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader.override_global(names::SOCKET_LAYOUT, &layout, true);
     loader.override_global(names::SOCKET_ERROR_AT, &settings.socket_error_at, true);
+    loader.override_global(names::LOG_LEVEL, &settings.log.number, true);
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);
     }
@@ -215,9 +245,9 @@ fn load_with(
         // Before a socket is put into the map: it keeps the program that is there then.
         judge_messages(&mut ebpf, &maps.join(names::SOCKETS))?;
     }
-    set_tunables(&mut ebpf, pin_path, settings)?;
     let accelerates = settings.acceleration.is_some();
-    Ok(Loaded { ebpf, verified, replaced: Vec::new(), warnings: Vec::new(), accelerates })
+    let (replaced, warnings) = (Vec::new(), Vec::new());
+    Ok(Loaded { ebpf, verified, replaced, warnings, accelerates, log: settings.log })
 }
 
 fn make(path: &Path) -> Result<(), LoadError> {

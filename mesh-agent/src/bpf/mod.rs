@@ -9,6 +9,7 @@ pub mod effective;
 pub mod enrol;
 pub mod layout;
 pub mod load;
+pub mod log;
 pub(crate) mod mapped;
 pub mod object;
 pub(crate) mod pinned;

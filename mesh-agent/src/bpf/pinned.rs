@@ -72,10 +72,23 @@ impl<K: Pod, V: Pod> Pinned<K, V> {
 
     /// Writes entries, in this order. On an error, the number says how many were written.
     pub(crate) fn update(&self, entries: &[(K, V)]) -> Result<(), (usize, io::Error)> {
+        if self.stride != size_of::<V>() {
+            return Err((0, io::Error::other("each CPU has its own values")));
+        }
         for (at, chunk) in entries.chunks(CHUNK).enumerate() {
             let keys: Vec<u8> = chunk.iter().flat_map(|(key, _)| bytes(key)).copied().collect();
             let values: Vec<u8> =
                 chunk.iter().flat_map(|(_, value)| bytes(value)).copied().collect();
+            self.change(at * CHUNK, &keys, Some(&values), chunk.len())?;
+        }
+        Ok(())
+    }
+
+    /// Writes entries of zeroes, in this order, of each CPU that has its own.
+    pub(crate) fn zero(&self, entries: &[K]) -> Result<(), (usize, io::Error)> {
+        for (at, chunk) in entries.chunks(CHUNK).enumerate() {
+            let keys: Vec<u8> = chunk.iter().flat_map(bytes).copied().collect();
+            let values = vec![0; chunk.len() * self.stride];
             self.change(at * CHUNK, &keys, Some(&values), chunk.len())?;
         }
         Ok(())
@@ -97,9 +110,6 @@ impl<K: Pod, V: Pod> Pinned<K, V> {
         values: Option<&[u8]>,
         count: usize,
     ) -> Result<(), (usize, io::Error)> {
-        if values.is_some() && self.stride != size_of::<V>() {
-            return Err((before, io::Error::other("each CPU has its own values")));
-        }
         let length = u32::try_from(count).map_err(|error| (before, io::Error::other(error)))?;
         // SAFETY: as many keys and values as `length` says, of the map's sizes (see `open`).
         unsafe { sys::change_batch(self.fd(), keys, values, length) }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,13 +18,13 @@ use crate::canary::{self, Family};
 use crate::config::{
     CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, Switch, UninstallArgs,
 };
-use crate::edges;
-use crate::guard::dump;
+use crate::guard::dump as guards;
 use crate::http::{Accelerated, ProgramStatus, Status};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::kernel::affinity::monotonic;
 use crate::maps::kernel::words::KernelGuards;
+use crate::{edges, inbound};
 
 /// `mesh-agent check`.
 pub fn run_check(args: &RunArgs) -> Result<()> {
@@ -53,16 +54,26 @@ pub fn run_canary(args: &CanaryArgs) -> Result<()> {
     Ok(())
 }
 
-/// `mesh-agent dump`: what the world put into the maps.
-pub fn run_dump(args: &DumpArgs) -> Result<()> {
-    let maps = KernelMaps::open(&args.pin_path)?;
+/// What the world put into the maps, a line per entry.
+pub(crate) fn dump(pin_path: &Path) -> Result<String> {
+    let mut maps = KernelMaps::open(pin_path)?;
     let mut image = maps.read()?;
     canary::strip(&mut image);
     let mut text = image.to_string();
     let now_ms = milliseconds(monotonic()?);
-    text.push_str(&AutoClients::open(&args.pin_path)?.dump()?);
-    text.push_str(&dump::lines(&image, &KernelGuards::open(&args.pin_path)?, now_ms));
+    text.push_str(&AutoClients::open(pin_path)?.dump()?);
+    text.push_str(&guards::lines(&image, &KernelGuards::open(pin_path)?, now_ms));
     text.push_str(&edges::dump::lines(&image, maps.edges()?));
+    text.push_str(&edges::refusals::lines(&image, maps.refusals()?));
+    if let Some(maps) = maps.inbound() {
+        text.push_str(&inbound::dump::lines(&maps.locals()?, maps.entries()?));
+    }
+    Ok(text)
+}
+
+/// `mesh-agent dump`.
+pub fn run_dump(args: &DumpArgs) -> Result<()> {
+    let text = dump(&args.pin_path)?;
     let mut out = io::stdout().lock();
     match args.output {
         DumpOutput::Text => out.write_all(text.as_bytes())?,

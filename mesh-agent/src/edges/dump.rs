@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use mesh_common::addr::IpKey;
 use mesh_common::edge::{EdgeCounters, EdgeKey, FailureCause};
 
 use crate::image::MapImage;
@@ -15,17 +14,14 @@ pub fn lines(image: &MapImage, mut edges: Vec<(EdgeKey, EdgeCounters)>) -> Strin
         backend.is_some_and(|backend| backend.generation == key.generation)
     };
     edges.retain(|(key, _)| is_live(key));
-    edges.sort_unstable_by_key(|(key, _)| (key.backend, key.generation, key.cgroup, key.client));
+    edges.sort_unstable_by_key(|(key, _)| (key.backend, key.generation, key.cgroup));
     let mut text = String::new();
     // Writing to a string does not fail.
     for (key, counters) in edges {
-        let EdgeKey { client, cgroup, backend, generation } = key;
-        write!(text, "EDGE BACKEND={} GENERATION={generation}", backend.index).unwrap_or_default();
-        if client == IpKey::default() {
-            write!(text, " CGROUP={cgroup}").unwrap_or_default();
-        } else {
-            write!(text, " CLIENT={}", client.to_ip()).unwrap_or_default();
-        }
+        let EdgeKey { cgroup, backend, generation } = key;
+        let backend = backend.index;
+        write!(text, "EDGE BACKEND={backend} GENERATION={generation} CGROUP={cgroup}")
+            .unwrap_or_default();
         let EdgeCounters { opened, closed, failed, bytes_sent, bytes_received, .. } = counters;
         write!(text, " OPENED={opened} CLOSED={closed}").unwrap_or_default();
         for (code, count) in (0..).zip(failed).filter(|(_, count)| *count > 0) {

@@ -4,6 +4,7 @@
 
 pub mod dump;
 pub mod names;
+pub mod refusals;
 mod rest;
 mod roster;
 #[cfg(test)]
@@ -12,24 +13,27 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mesh_api::clients;
 use mesh_api::model::Label;
 use mesh_common::counter::BackendCounters;
 use mesh_common::edge::{EdgeCounters, FailureCause};
 
 use crate::ledger::{Account, Count as _};
 
+use self::refusals::Refusals;
 pub use self::rest::Rest;
-pub use self::roster::{Roster, SOURCES};
+pub use self::roster::{Roster, SOURCES, Seat};
 
 /// Who makes connections.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// A workload of this node.
     Workload(Label),
     /// One of the workloads that are counted together, because there are too many.
     Other,
-    /// Not known: the cgroup had gone before anybody asked for its name, the kernel had no room
-    /// to count the connection by client, or it was a flow of datagrams.
+    /// Not known: the cgroup had gone before anybody asked for its name, or the kernel had no room
+    /// to count the connection by client.
+    #[default]
     Unknown,
 }
 
@@ -39,8 +43,8 @@ impl Source {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Workload(name) => name.as_str(),
-            Self::Other => "other",
-            Self::Unknown => "unknown",
+            Self::Other => clients::OTHER,
+            Self::Unknown => clients::UNKNOWN,
         }
     }
 }
@@ -53,6 +57,18 @@ impl fmt::Display for Source {
 
 /// What the kernel has counted by client, by who the client is and who is counted.
 pub type Edges = BTreeMap<(Source, Account), EdgeCounters>;
+
+/// Whose rows there are, and how often each was used.
+pub fn uses<'a>(
+    edges: &'a Edges,
+    refusals: &'a Refusals,
+) -> impl Iterator<Item = (&'a Source, u64)> {
+    let edges = edges.iter().map(|((source, _), it)| {
+        let failed: u64 = it.failed.iter().sum();
+        (source, it.opened.saturating_add(failed))
+    });
+    edges.chain(refusals.iter().map(|((source, _), it)| (source, it.total())))
+}
 
 /// Rows of the metrics. For each account, they come to its total, but for the attempts: those are
 /// nobody's until the kernel knows who makes them.
@@ -72,12 +88,14 @@ pub struct Row {
 }
 
 impl Row {
-    fn of_edge(edge: &EdgeCounters) -> Self {
+    /// Of an edge to this account. Of UDP flows, nobody knows when they have begun.
+    #[must_use]
+    pub fn of_edge(account: &Account, edge: &EdgeCounters) -> Self {
         Self {
             counters: whole(edge),
             failures: edge.failed,
             duration_us: edge.duration_us,
-            timed: edge.closed,
+            timed: if account.udp { 0 } else { edge.closed },
         }
     }
 

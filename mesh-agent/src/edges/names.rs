@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use mesh_api::clients;
 use mesh_api::model::Label;
 
 use super::Source;
@@ -90,7 +91,8 @@ impl Names {
         }
         match self.paths.as_ref().map(|paths| paths.of(id)) {
             Some(Ok(path)) => {
-                let name = path.and_then(|path| identify(&path, id).name.parse().ok());
+                let name =
+                    path.and_then(|path| clients::name_of(&identify(&path, id).name).parse().ok());
                 self.known.insert(id, name);
             }
             Some(Err(error)) if !self.refused => {
@@ -99,6 +101,12 @@ impl Names {
             }
             Some(Err(_)) | None => {}
         }
+    }
+
+    /// The name of a workload, found out now if need be.
+    pub fn look(&mut self, cgroup: u64) -> Option<&Label> {
+        self.find(cgroup);
+        self.name(cgroup)
     }
 
     /// The name of a workload.

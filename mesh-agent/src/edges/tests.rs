@@ -1,5 +1,7 @@
 //! All rows of an account come to its total, and none falls.
 
+use std::collections::BTreeMap;
+
 use mesh_common::counter::BackendCounters;
 use mesh_common::edge::EdgeCounters;
 use proptest::prelude::*;
@@ -60,6 +62,20 @@ fn failures_and_lives_are_told_apart_from_what_is_not_known() {
 }
 
 #[test]
+fn udp_flows_have_a_client_and_no_time() {
+    let flows = Account { udp: true, ..account("v1") };
+    let total = BackendCounters { opened: 5, closed: 4, ..BackendCounters::default() };
+    let whole = Totals::from([(flows.clone(), total)]);
+    let key = (Source::Workload(label("client")), flows.clone());
+    let counters = EdgeCounters { opened: 4, closed: 4, ..EdgeCounters::ZERO };
+    let rows = Rest::default().rows(&whole, &Edges::from([(key.clone(), counters)]), &whole);
+    let known = rows[&key];
+    assert_eq!((known.counters.opened, known.counters.closed, known.timed), (4, 4, 0));
+    let rest = rows[&(Source::Unknown, flows)].counters;
+    assert_eq!((rest.opened, rest.closed), (1, 0));
+}
+
+#[test]
 fn what_one_version_lacks_is_taken_from_another() {
     let whole = totals(&[("v1", 10), ("v2", 5)]);
     let mut rest = Rest::default();
@@ -67,6 +83,25 @@ fn what_one_version_lacks_is_taken_from_another() {
     assert_eq!(sum(&rows), 15);
     assert_eq!(opened(&rows, &Source::Unknown, "v1"), Some(1));
     assert_eq!(opened(&rows, &Source::Unknown, "v2"), None);
+}
+
+#[test]
+fn what_was_told_as_nobodys_does_not_fall_when_the_agent_is_killed() {
+    let mut rest = Rest::default();
+    // One has been counted of its backend and of no client yet.
+    let parts = edges(&[("v1", 7)]);
+    let rows = rest.rows(&totals(&[("v1", 10)]), &parts, &totals(&[("v1", 10)]));
+    assert_eq!(opened(&rows, &Source::Unknown, "v1"), Some(3));
+    let kept = rest.news(&BTreeMap::new(), &parts).into_iter().collect();
+    // It gets its client, and others are counted while the next agent reads.
+    let (before, after) = (totals(&[("v1", 10)]), totals(&[("v1", 12)]));
+    let rows = Rest::kept(&kept).rows(&before, &edges(&[("v1", 8)]), &after);
+    assert_eq!(opened(&rows, &Source::Unknown, "v1"), Some(3));
+    assert_eq!(rest.news(&kept, &parts), []);
+    // Of whom no client is counted, it cannot fall.
+    let mut rest = Rest::default();
+    rest.rows(&totals(&[("v1", 10)]), &Edges::new(), &totals(&[("v1", 10)]));
+    assert_eq!(rest.news(&BTreeMap::new(), &Edges::new()), []);
 }
 
 proptest! {

@@ -10,7 +10,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::bucket::Bucket;
-use super::record::Record;
+use super::choice::OneOf;
+use super::record::{Happened, Record};
 use crate::accel::live;
 use crate::reconcile::Named;
 use crate::worker::Worker;
@@ -27,6 +28,8 @@ const SAY: Duration = Duration::from_mins(1);
 pub struct Access {
     began: Instant,
     worker: Worker,
+    /// Others want to know of connections that end well, too.
+    is_shared: bool,
     choice: Mutex<Choice>,
     lines: Sender<Record>,
 }
@@ -35,8 +38,7 @@ pub struct Access {
 struct Choice {
     on: bool,
     sample: u32,
-    /// Connections until one is logged.
-    skip: u32,
+    one_of: OneOf,
     bucket: Bucket,
 }
 
@@ -48,32 +50,38 @@ pub struct Lines {
 }
 
 impl Access {
-    /// `on`: whether connections that end well are logged, too, as the programs have been told.
+    /// `on`: whether connections that end well are logged, too, as the programs have been told;
+    /// `is_shared`: they have been told to tell of them anyway, and go on when nobody logs them.
     #[must_use]
-    pub fn new(on: bool, worker: Worker) -> (Arc<Self>, Lines) {
+    pub fn new(on: bool, is_shared: bool, worker: Worker) -> (Arc<Self>, Lines) {
         let (lines, chosen) = channel(WAITING);
         let bucket = Bucket::new(LINES_PER_SECOND, Duration::ZERO);
-        let choice = Mutex::new(Choice { on, sample: 1, skip: 0, bucket });
-        let access = Arc::new(Self { began: Instant::now(), worker, choice, lines });
+        let choice = Mutex::new(Choice { on, sample: 1, one_of: OneOf::new(1), bucket });
+        let access = Arc::new(Self { began: Instant::now(), worker, is_shared, choice, lines });
         (Arc::clone(&access), Lines { access, chosen })
     }
 
     /// Logs connections that end well, one of so many, or only those that fail.
     pub fn set(&self, on: bool, sample: u32) {
         let mut choice = self.lock();
-        if choice.on != on {
+        if choice.on != on && !self.is_shared {
             self.worker.access_log(on);
         }
         if choice.sample != sample {
-            choice.skip = 0;
+            choice.one_of = OneOf::new(sample);
         }
-        (choice.on, choice.sample) = (on, sample.max(1));
+        (choice.on, choice.sample) = (on, sample);
     }
 
-    /// A connection has ended.
-    pub fn ended(&self, record: Record) {
+    /// Something became of a connection: this is for those that have ended.
+    pub fn told(&self, record: Record) {
         let mut choice = self.lock();
-        if record.established && !choice.takes() {
+        let is_told = match record.happened {
+            Happened::Closed => choice.on && choice.one_of.take(),
+            Happened::Failed(_) => true,
+            Happened::Opened | Happened::Refused(_) => false,
+        };
+        if !is_told {
             return;
         }
         if choice.bucket.take(self.began.elapsed()) && self.lines.try_send(record).is_err() {
@@ -83,22 +91,6 @@ impl Access {
 
     fn lock(&self) -> MutexGuard<'_, Choice> {
         self.choice.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Choice {
-    /// Whether this one is of the sample.
-    const fn takes(&mut self) -> bool {
-        if !self.on {
-            return false;
-        }
-        if let Some(rest) = self.skip.checked_sub(1) {
-            self.skip = rest;
-            false
-        } else {
-            self.skip = self.sample.saturating_sub(1);
-            true
-        }
     }
 }
 
@@ -144,6 +136,7 @@ fn log(record: &Record, named: Option<&Named>) {
     let address = |(ip, port): &(IpAddr, u16)| SocketAddr::new(*ip, *port);
     let paths = record.paths.map(|(sent, received)| (live::name(sent), live::name(received)));
     let service = named.map(|it| format!("{}.{}", it.service.name, it.service.namespace));
+    let is_closed = record.happened == Happened::Closed;
     let of = |label: fn(&Named) -> Option<String>| named.and_then(label);
     tracing::info!(
         target: "access",
@@ -161,23 +154,26 @@ fn log(record: &Record, named: Option<&Named>) {
         retransmits = record.retransmits,
         path_sent = paths.map(|(sent, _)| sent),
         path_recv = paths.map(|(_, received)| received),
-        error = (!record.established).then_some("not established"),
-        "{}", if record.established { "connection closed" } else { "connection failed" },
+        error = (!is_closed).then_some("not established"),
+        "{}", if is_closed { "connection closed" } else { "connection failed" },
     );
 }
 
 #[cfg(test)]
 mod tests {
+    use mesh_common::event::EventKind;
+
     use super::*;
     use crate::events::record::tests::record;
 
     #[test]
     fn one_of_so_many_is_chosen_and_failures_are_all() {
         let (worker, _inbox) = Worker::new();
-        let (access, mut lines) = Access::new(false, worker);
-        let (closed, failed) = (record(true), record(false));
+        let (access, mut lines) = Access::new(false, false, worker);
+        let (closed, failed) = (record(EventKind::CLOSED), record(EventKind::FAILED));
+        let others = [record(EventKind::OPENED), record(EventKind::REFUSED)];
         let mut chosen = |access: &Access, record: &Record, count| {
-            (0..count).for_each(|_| access.ended(record.clone()));
+            (0..count).for_each(|_| access.told(record.clone()));
             std::iter::from_fn(|| lines.chosen.try_recv().ok()).count()
         };
         assert_eq!(chosen(&access, &closed, 10), 0);
@@ -188,6 +184,7 @@ mod tests {
         assert_eq!(chosen(&access, &failed, 2), 2);
         access.set(true, 1);
         assert_eq!(chosen(&access, &closed, 5), 5);
+        assert_eq!(others.map(|record| chosen(&access, &record, 5)), [0, 0]);
         access.set(false, 1);
         assert_eq!(chosen(&access, &closed, 5), 0);
     }

@@ -1,13 +1,16 @@
 //! Bytes of the ring → what they tell. Pure; any bytes are survived.
 
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mesh_common::accel::{Path, Paths};
 use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
+use mesh_common::edge::FailureCause;
 use mesh_common::event::{Event, EventKind};
 use mesh_common::guard::Transition;
+use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
 use crate::reconcile::BackendKey;
@@ -15,19 +18,40 @@ use crate::reconcile::BackendKey;
 /// What the programs tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// A connection ended.
+    /// Something became of a connection.
     Connection(Record),
     /// A breaker or an ejection changed.
     Transition(Transition),
 }
 
-/// A connection that ended, as the log tells it.
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// It is established.
+    Opened,
+    /// It had been established, and has ended.
+    Closed,
+    /// It was not established.
+    Failed(FailureCause),
+    /// The service did not let it be made.
+    Refused(Reason),
+}
+
+/// What became of a connection, and which it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Whether it had been established.
-    pub established: bool,
-    /// The backend.
+    /// What happened.
+    pub happened: Happened,
+    /// When, by `CLOCK_MONOTONIC`.
+    pub time: Duration,
+    /// The service.
+    pub service: ServiceIndex,
+    /// The backend; none where it was refused.
     pub backend_key: BackendKey,
+    /// Id of the client's cgroup; 0 where it is not known.
+    pub cgroup: u64,
+    /// Whether it is of datagrams.
+    pub is_udp: bool,
     /// The client.
     pub client: (IpAddr, u16),
     /// What it connected to.
@@ -42,6 +66,8 @@ pub struct Record {
     pub bytes_received: u64,
     /// Segments retransmitted.
     pub retransmits: u32,
+    /// Smoothed round-trip time; 0 where none was measured.
+    pub srtt: Duration,
     /// Which ways went what was sent and what was received, of a connection that could be
     /// accelerated.
     pub paths: Option<(Path, Path)>,
@@ -52,8 +78,9 @@ pub struct Record {
 pub fn decode(bytes: &[u8]) -> Option<Told> {
     let mut reader = Reader { bytes };
     match (EventKind { code: reader.u32()? }) {
-        EventKind::CLOSED => connection(reader, true).map(Told::Connection),
-        EventKind::FAILED => connection(reader, false).map(Told::Connection),
+        kind @ (EventKind::CLOSED | EventKind::FAILED | EventKind::OPENED | EventKind::REFUSED) => {
+            connection(reader, kind).map(Told::Connection)
+        }
         kind @ (EventKind::BREAKER | EventKind::OUTLIER) => {
             transition(reader, kind).map(Told::Transition)
         }
@@ -73,18 +100,31 @@ fn transition(mut reader: Reader<'_>, kind: EventKind) -> Option<Transition> {
     })
 }
 
-fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
-    let _service = reader.u32()?;
+fn connection(mut reader: Reader<'_>, kind: EventKind) -> Option<Record> {
+    let service = ServiceIndex { index: reader.u32()? };
     let backend_key = (BackendIndex { index: reader.u32()? }, reader.u32()?);
-    let (_time, duration) = (reader.u64()?, reader.u64()?);
+    let (time, duration) = (reader.u64()?, reader.u64()?);
     let (bytes_sent, bytes_received) = (reader.u64()?, reader.u64()?);
     let (client, frontend, backend) = (reader.ip()?, reader.ip()?, reader.ip()?);
     let (client_port, frontend_port) = (reader.u16()?, reader.u16()?);
     let (backend_port, paths) = (reader.u16()?, Paths { bits: reader.u16()? });
-    let (retransmits, _srtt) = (reader.u32()?, reader.u32()?);
+    let (retransmits, srtt) = (reader.u32()?, reader.u32()?);
+    // Programs of an earlier version do not say these.
+    let cgroup = reader.u64().unwrap_or_default();
+    let (cause, protocol) = (reader.u32().unwrap_or_default(), reader.u32().unwrap_or_default());
+    let happened = match kind {
+        EventKind::OPENED => Happened::Opened,
+        EventKind::CLOSED => Happened::Closed,
+        EventKind::REFUSED => Happened::Refused(Reason { code: cause }),
+        _ => Happened::Failed(FailureCause { code: cause }),
+    };
     Some(Record {
-        established,
+        happened,
+        time: Duration::from_nanos(time),
+        service,
         backend_key,
+        cgroup,
+        is_udp: protocol == UDP,
         client: (client, client_port),
         frontend: (frontend, frontend_port),
         backend: (backend, backend_port),
@@ -92,12 +132,16 @@ fn connection(mut reader: Reader<'_>, established: bool) -> Option<Record> {
         bytes_sent,
         bytes_received,
         retransmits,
+        srtt: Duration::from_micros(srtt.into()),
         paths: paths.get(),
     })
 }
 
-/// Size of a record, as both sides know it.
-pub const SIZE: usize = size_of::<Event>();
+/// IANA's number.
+const UDP: u32 = 17;
+
+/// Least size of a record: what programs have said from the first version on.
+pub const SIZE: usize = offset_of!(Event, cgroup);
 
 struct Reader<'a> {
     bytes: &'a [u8],
@@ -128,14 +172,13 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// A connection of nobody.
-    pub(in crate::events) fn record(established: bool) -> Record {
-        let kind = if established { EventKind::CLOSED } else { EventKind::FAILED };
+    pub(crate) fn record(kind: EventKind) -> Record {
         let mut bytes = vec![0u8; SIZE];
         bytes[..4].copy_from_slice(&kind.code.to_ne_bytes());
         let Some(Told::Connection(record)) = decode(&bytes) else { panic!() };
@@ -153,17 +196,25 @@ pub(super) mod tests {
         bytes[96..98].copy_from_slice(&40_000u16.to_ne_bytes());
         bytes[104] = 3;
         let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
-        assert!(!record.established);
+        assert_eq!(record.happened, Happened::Failed(FailureCause::GIVEN_UP));
         assert_eq!(record.backend_key, (BackendIndex { index: 9 }, 4));
         assert_eq!(record.retransmits, 3);
         assert_eq!(record.paths, None);
         assert_eq!(record.duration, Duration::from_millis(1500));
         assert_eq!(record.client, ("10.0.0.1".parse().unwrap(), 40_000));
         assert_eq!(decode(&bytes[..SIZE - 1]), None);
+        assert_eq!((record.cgroup, record.is_udp), (0, false));
         let paths = Paths::new(Path::LEFT, Path::REDIRECTED);
         bytes[102..104].copy_from_slice(&paths.bits.to_ne_bytes());
         let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
         assert_eq!(record.paths, Some((Path::LEFT, Path::REDIRECTED)));
+        bytes[0] = 6;
+        bytes.extend(77u64.to_ne_bytes());
+        bytes.extend([Reason::BREAKER_OPEN.code, 17].into_iter().flat_map(u32::to_ne_bytes));
+        assert_eq!(bytes.len(), size_of::<Event>());
+        let Told::Connection(record) = decode(&bytes).unwrap() else { panic!() };
+        assert_eq!(record.happened, Happened::Refused(Reason::BREAKER_OPEN));
+        assert_eq!((record.cgroup, record.is_udp), (77, true));
     }
 
     #[test]

@@ -105,6 +105,12 @@ impl fmt::Display for MapImage {
     }
 }
 
+/// What a policy asks for, as ` KEY=VALUE` each.
+#[must_use]
+pub fn policy_parts(policy: &Policy) -> String {
+    policy::Parts(policy).to_string()
+}
+
 /// What few services have.
 struct Extras<'a>(&'a ServiceHead);
 

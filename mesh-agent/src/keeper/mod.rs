@@ -2,6 +2,7 @@
 //! moment, attaches again what is lost, has the canary try every hook, and watches for programs
 //! of others. A thin shell: it is called regularly and blocks.
 
+pub mod log;
 mod schedule;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use crate::bpf::tombstone::uninstalled;
 use crate::canary::Trial;
 use crate::canary::verdict::{Fires, Verdict};
 
+use self::log::ProgramLog;
 use self::schedule::Schedule;
 
 /// How often cgroups below ours are looked into at least.
@@ -58,6 +60,7 @@ const MOST_UNTRIED: u32 = 3;
 #[derive(Debug)]
 pub struct Keeper {
     loaded: Loaded,
+    log: ProgramLog,
     trial: Trial,
     schedule: Schedule,
     trust: Trust,
@@ -72,9 +75,10 @@ pub struct Keeper {
 impl Keeper {
     /// Keeps programs that have just been attached.
     #[must_use]
-    pub fn new(loaded: Loaded, trial: Trial, interval: Duration) -> Self {
+    pub fn new(loaded: Loaded, log: ProgramLog, trial: Trial, interval: Duration) -> Self {
         Self {
             loaded,
+            log,
             trial,
             schedule: Schedule::new(interval),
             trust: Trust::default(),
@@ -99,6 +103,10 @@ impl Keeper {
         let seen = survey(cgroup, pin_path);
         if seen.hooks.iter().any(|hook| !hook.link.attached) {
             return self.attach_again(&seen);
+        }
+        if let Some(loaded) = self.log.look(cgroup, pin_path) {
+            self.loaded = loaded;
+            self.schedule.changed();
         }
         let due = self.schedule.is_due(now);
         if due || self.below <= now {

@@ -3,6 +3,7 @@
 
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::edge::EdgeCounters;
+use mesh_common::refusal::RefusalCounters;
 
 /// A set of counters.
 pub trait Count: Copy + Default + PartialEq + Eq + std::fmt::Debug {
@@ -103,5 +104,23 @@ impl Count for EdgeCounters {
         let (mine, other) = (self.numbers(), other.numbers());
         let both: Vec<u64> = mine.into_iter().zip(other).map(|(a, b)| by(a, b)).collect();
         Self::from_numbers(&both).unwrap_or_default()
+    }
+}
+
+impl Count for RefusalCounters {
+    fn numbers(&self) -> Vec<u64> {
+        self.refused.to_vec()
+    }
+
+    fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        Some(Self { refused: numbers.try_into().ok()? })
+    }
+
+    fn combine(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self {
+        let mut both = *self;
+        for (mine, other) in both.refused.iter_mut().zip(other.refused) {
+            *mine = by(*mine, other);
+        }
+        both
     }
 }

@@ -5,32 +5,36 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mesh_api::model::Label;
-use mesh_common::addr::IpKey;
 use mesh_common::backend::BackendIndex;
 use mesh_common::edge::{EdgeCounters, EdgeKey};
 use proptest::prelude::*;
 
-use super::{Account, EdgeStep, Journal, Sources};
-use crate::edges::{Edges, Source, add};
+use super::{Account, EdgeBook, EdgeStep, Journal, MOVES, Sources};
+use crate::edges::{Edges, Seat, Source, add};
 use crate::testing::{label, name};
 
 const KEYS: u8 = 4;
 
 fn sources(edges: u32) -> Sources {
-    Sources { boot: "boot".to_owned(), backends: 1, services: 1, reasons: 1, edges }
+    let boot = "boot".to_owned();
+    Sources { boot, backends: 1, services: 1, reasons: 1, edges, ..Sources::default() }
 }
 
 fn account(at: u8) -> Account {
     Account { version: Some(label(&format!("v{at}"))), ..Account::of_service(name("web")) }
 }
 
+fn workload(at: u8) -> Label {
+    label(&format!("client-{at}"))
+}
+
 fn client(at: u8) -> Source {
-    Source::Workload(label(&format!("client-{at}")))
+    Source::Workload(workload(at))
 }
 
 fn key(at: u8) -> EdgeKey {
     let backend = BackendIndex { index: 7 };
-    EdgeKey { cgroup: at.into(), backend, generation: 3, ..EdgeKey::default() }
+    EdgeKey { cgroup: at.into(), backend, generation: 3 }
 }
 
 fn counters(opened: u64) -> EdgeCounters {
@@ -142,7 +146,7 @@ impl<'a> Model<'a> {
             Event::Fold(at) => {
                 // Only of one that has gone.
                 if !self.map.contains_key(&key(at)) {
-                    self.journal.enter_edge(EdgeStep::Fold(client(at)));
+                    self.journal.enter_edge(EdgeStep::Seat(Seat::Fold(workload(at))));
                     let of_it = |(source, _): &&(Source, Account)| *source == client(at);
                     let keys: Vec<_> = self.truth.keys().filter(of_it).cloned().collect();
                     for key in keys {
@@ -228,6 +232,79 @@ fn names_are_kept_until_nothing_is_counted_for_them() {
 }
 
 #[test]
+fn what_is_counted_as_of_others_is_kept_until_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Journal::open(directory.path(), &sources(1), None).unwrap();
+    let mut journal = open();
+    for at in 0..3 {
+        let step = EdgeStep::Settle(key(at), client(at), account(at), counters(u64::from(at) + 1));
+        journal.enter_edge(step);
+        journal.enter_edge(EdgeStep::Seat(Seat::Fold(workload(at))));
+    }
+    journal.commit().unwrap();
+    let kept = |journal: &Journal| {
+        let (moves, last_move) = journal.edges().moves();
+        (moves.iter().map(|it| it.from.clone()).collect::<Vec<_>>(), last_move)
+    };
+    for from in ["steps", "a copy"] {
+        let (moves, last_move) = kept(&open());
+        assert_eq!((moves.len(), last_move), (3, 3), "from {from}");
+    }
+    let mut journal = open();
+    journal.enter_edge(EdgeStep::Told(2));
+    journal.enter_edge(EdgeStep::Told(1));
+    journal.commit().unwrap();
+    for from in ["steps", "a copy"] {
+        assert_eq!(kept(&open()), (vec![client(2)], 3), "from {from}");
+    }
+    // What another map had counted is not told apart any more: a move that nobody can say.
+    let journal = Journal::open(directory.path(), &sources(2), None).unwrap();
+    assert_eq!(kept(&journal), (Vec::new(), 4));
+}
+
+#[test]
+fn who_has_rows_of_its_own_survives_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Journal::open(directory.path(), &sources(1), None).unwrap();
+    let mut journal = open();
+    let seats = [
+        Seat::Own(workload(0)),
+        Seat::Own(workload(1)),
+        Seat::Others(workload(2)),
+        Seat::Others(workload(3)),
+        Seat::Fold(workload(1)),
+        Seat::Gone(workload(3)),
+    ];
+    for seat in seats {
+        journal.enter_edge(EdgeStep::Seat(seat));
+    }
+    for (at, numbers) in [(0, vec![5, 6]), (1, vec![1, 2, 3]), (0, vec![0, 0])] {
+        journal.enter_edge(EdgeStep::Rest(account(at), numbers));
+    }
+    journal.commit().unwrap();
+    for from in ["steps", "a copy"] {
+        let journal = open();
+        assert_eq!(journal.edges().rest(), &[(account(1), vec![1, 2, 3])].into(), "from {from}");
+        let expected = (&[workload(0)].into(), &[workload(2)].into());
+        assert_eq!(journal.edges().seats(), expected, "from {from}");
+    }
+}
+
+#[test]
+fn so_many_moves_are_kept() {
+    let mut book = EdgeBook::default();
+    for at in 0..1_500 {
+        let account = Account { version: Some(label(&format!("v{at}"))), ..account(0) };
+        book.apply(&EdgeStep::Total(client(0), account, counters(1)));
+    }
+    book.apply(&EdgeStep::Seat(Seat::Fold(workload(0))));
+    let (moves, last_move) = book.moves();
+    assert_eq!((moves.len(), last_move), (MOVES, 1_500));
+    let other = book.settled().keys().filter(|(source, _)| *source == Source::Other);
+    assert_eq!(other.count(), 1_500);
+}
+
+#[test]
 fn a_file_from_before_there_were_edges_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let header = r#"{"format":1,"boot":"boot","backends":1,"services":1,"reasons":1}"#;
@@ -246,13 +323,8 @@ fn all_keys_and_sources_survive_the_file() {
     let open = || Journal::open(directory.path(), &sources(1), None).unwrap();
     let mut journal = open();
     for (at, source) in (0..).zip([client(0), Source::Other, Source::Unknown]) {
-        for address in ["::", "10.0.0.1", "fd00::1"] {
-            let client = if address == "::" {
-                IpKey::default()
-            } else {
-                IpKey::from_ip(address.parse().unwrap())
-            };
-            let key = EdgeKey { client, ..key(at) };
+        for generation in 1..4 {
+            let key = EdgeKey { generation, ..key(at) };
             let step = EdgeStep::Settle(key, source.clone(), account(at), counters(9));
             journal.enter_edge(step);
         }
@@ -262,4 +334,27 @@ fn all_keys_and_sources_survive_the_file() {
     assert_eq!(book.marks().count(), 9);
     assert_eq!(*open().edges(), book, "from its steps");
     assert_eq!(*open().edges(), book, "from a copy");
+}
+
+#[test]
+fn what_cannot_be_written_does_not_pile_up_and_is_written_once_that_can_be() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("ledger");
+    let mut journal = Journal::open(&directory, &sources(1), None).unwrap();
+    assert!(journal.is_written());
+    // Its directory becomes a file.
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    journal.give_up_file();
+    for at in 0..100 {
+        let step = EdgeStep::Settle(key(at), client(at), account(0), counters(u64::from(at) + 1));
+        journal.enter_edge(step);
+        assert!(journal.commit().is_err());
+        assert_eq!((journal.pending(), journal.is_written()), (0, false));
+    }
+    std::fs::remove_file(&directory).unwrap();
+    journal.commit().unwrap();
+    assert!(journal.is_written());
+    let book = journal.edges().clone();
+    assert_eq!(*Journal::open(&directory, &sources(1), None).unwrap().edges(), book);
 }

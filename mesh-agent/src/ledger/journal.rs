@@ -16,7 +16,10 @@ use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::reason::Reason;
 use mesh_common::service::ServiceIndex;
 
-use super::{Account, EdgeBook, EdgeStep, Entry, Last, Ledger, Sources, Step, Totals, line};
+use super::{
+    Account, EdgeBook, EdgeStep, Entry, InboundBook, InboundStep, Last, Ledger, RefusalBook,
+    RefusalStep, Sources, Step, Totals, line,
+};
 
 const FILE: &str = "counters.json";
 const TEMPORARY: &str = "counters.json.new";
@@ -43,6 +46,8 @@ pub struct Journal {
     disk: Option<Disk>,
     /// The books were not kept for the present map of edges.
     edges_new: bool,
+    /// Nor for the present map of refusals.
+    refusals_new: bool,
 }
 
 #[derive(Debug)]
@@ -81,18 +86,41 @@ impl Journal {
         let mut ledger = parse(&text).unwrap_or_else(|| Ledger::new(first.clone()));
         let known = &ledger.sources;
         let edges_new = (&known.boot, known.edges) != (&present.boot, present.edges);
+        let refusals_new = (&known.boot, known.refusals) != (&present.boot, present.refusals);
         ledger.carry(present, earlier);
         let disk = Disk { directory: directory.to_owned(), file: None, whole: 0, appended: 0 };
-        let mut journal = Self { ledger, pending: Vec::new(), disk: Some(disk), edges_new };
+        let mut journal =
+            Self { ledger, pending: Vec::new(), disk: Some(disk), edges_new, refusals_new };
         journal.commit()?;
         Ok(journal)
     }
 
     fn enter(&mut self, entry: Entry) {
         self.ledger.apply(&entry);
-        if self.disk.is_some() {
+        // A file that has to be written anew gets all of the ledger.
+        if self.disk.as_ref().is_some_and(|disk| disk.file.is_some()) {
             self.pending.push(entry);
         }
+    }
+
+    /// How many changes wait to be written.
+    #[cfg(test)]
+    pub(super) const fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// As after a write that has failed.
+    #[cfg(test)]
+    pub(super) fn give_up_file(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.file = None;
+        }
+    }
+
+    /// Whether all changes were on disk when they were last to be; without a file they need not be.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.disk.as_ref().is_none_or(|disk| disk.file.is_some())
     }
 
     /// A backend is about to be freed; what it counts until then is the account's.
@@ -162,6 +190,34 @@ impl Journal {
         &self.ledger.edges
     }
 
+    /// Changes the book of connections to this node's endpoints.
+    pub fn enter_inbound(&mut self, step: InboundStep) {
+        self.enter(Entry::Inbound(step));
+    }
+
+    /// The book of connections to this node's endpoints.
+    #[must_use]
+    pub const fn inbound(&self) -> &InboundBook {
+        &self.ledger.inbound
+    }
+
+    /// Changes the book of refusals.
+    pub fn enter_refusal(&mut self, step: RefusalStep) {
+        self.enter(Entry::Refusal(step));
+    }
+
+    /// The book of refusals.
+    #[must_use]
+    pub const fn refusals(&self) -> &RefusalBook {
+        &self.ledger.refusals
+    }
+
+    /// See [`Self::edges_are_new`].
+    #[must_use]
+    pub const fn refusals_are_new(&self) -> bool {
+        self.refusals_new
+    }
+
     /// Whether nobody has kept this book so far: the map may hold edges of backends that were settled
     /// without them.
     #[must_use]
@@ -226,13 +282,13 @@ impl Journal {
     /// Writes what is new to the file.
     pub fn commit(&mut self) -> Result<(), LedgerError> {
         let Some(disk) = &mut self.disk else { return Ok(()) };
-        disk.write(&self.ledger, &self.pending).map_err(|source| {
-            // What came of the attempt is not known.
+        let written = disk.write(&self.ledger, &self.pending).map_err(|source| {
+            // What came of the attempt is not known: the next one writes everything.
             disk.file = None;
             LedgerError { path: disk.directory.join(FILE), source }
-        })?;
+        });
         self.pending.clear();
-        Ok(())
+        written
     }
 }
 

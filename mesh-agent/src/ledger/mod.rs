@@ -10,8 +10,12 @@ mod count;
 mod edges;
 #[cfg(test)]
 mod edges_tests;
+mod inbound;
 mod journal;
 mod line;
+mod refusals;
+#[cfg(test)]
+mod refusals_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +24,15 @@ use std::collections::BTreeMap;
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::reason::Reason;
 
+use crate::edges::Seat;
+
 pub use self::account::Account;
 pub use self::book::{Book, Step};
 pub use self::count::Count;
-pub use self::edges::{EdgeBook, EdgeStep};
+pub use self::edges::{EdgeBook, EdgeStep, MOVES, Move};
+pub use self::inbound::{InboundBook, InboundStep};
 pub use self::journal::{Journal, LedgerError};
+pub use self::refusals::{RefusalBook, RefusalStep};
 
 /// Counters of connections by who they are counted for.
 pub type Totals = BTreeMap<Account, BackendCounters>;
@@ -42,6 +50,10 @@ pub struct Sources {
     pub reasons: u32,
     /// Id of the map `edges`; 0 where an agent has kept the books that knows none.
     pub edges: u32,
+    /// Id of the map `inbound`; 0 where an agent has kept the books that knows none.
+    pub inbound: u32,
+    /// Id of the map `refusals`; 0 where an agent has kept the books that knows none.
+    pub refusals: u32,
 }
 
 /// What maps had counted when the last program left them, by index. Empty where the maps are the
@@ -69,6 +81,10 @@ pub enum Entry {
     Reason(Step<ReasonCount>),
     /// Of the edges' book.
     Edge(EdgeStep),
+    /// Of the book of connections to this node's endpoints.
+    Inbound(InboundStep),
+    /// Of the book of refusals.
+    Refusal(RefusalStep),
 }
 
 /// All books.
@@ -79,6 +95,8 @@ pub struct Ledger {
     services: Book<ServiceCounters>,
     reasons: Book<ReasonCount>,
     edges: EdgeBook,
+    inbound: InboundBook,
+    refusals: RefusalBook,
 }
 
 impl Ledger {
@@ -94,7 +112,16 @@ impl Ledger {
             Entry::Backend(step) => self.backends.apply(step),
             Entry::Service(step) => self.services.apply(step),
             Entry::Reason(step) => self.reasons.apply(step),
-            Entry::Edge(step) => self.edges.apply(step),
+            Entry::Edge(step) => {
+                self.edges.apply(step);
+                if let EdgeStep::Seat(Seat::Others(name) | Seat::Fold(name)) = step {
+                    for it in self.refusals.fold(name) {
+                        self.edges.keep(it);
+                    }
+                }
+            }
+            Entry::Inbound(step) => self.inbound.apply(step),
+            Entry::Refusal(step) => self.refusals.apply(step),
         }
     }
 
@@ -105,8 +132,18 @@ impl Ledger {
         let earlier = earlier.filter(|(sources, _)| sources.boot == known.boot);
         let same = known.boot == present.boot;
         let mut own = 0;
+        if !same || known.inbound != present.inbound {
+            self.inbound = InboundBook::default();
+        }
         if !same || known.edges != present.edges {
             self.edges.go_over();
+        }
+        if !same || known.refusals != present.refusals {
+            self.refusals.go_over();
+            // The first time there is one, nothing was counted there before.
+            if !same || known.refusals != 0 {
+                self.edges.miss_moves();
+            }
         }
         if !same || known.backends != present.backends {
             let last = earlier.filter(|(sources, _)| sources.backends == known.backends);
@@ -118,6 +155,10 @@ impl Ledger {
         }
         if !same || known.services != present.services {
             let last = earlier.filter(|(sources, _)| sources.services == known.services);
+            if last.is_none() {
+                // They are parts of what begins anew.
+                self.refusals = RefusalBook::default();
+            }
             self.services.go_over(last.map(|(_, last)| last.services.as_slice()));
             own = last.map_or(0, |(_, last)| last.own.refused);
         }
@@ -136,6 +177,9 @@ impl Ledger {
         let services = self.services.steps().map(Entry::Service);
         let reasons = self.reasons.steps().map(Entry::Reason);
         let edges = self.edges.steps().map(Entry::Edge);
-        backends.chain(services).chain(reasons).chain(edges)
+        let inbound = self.inbound.steps().map(Entry::Inbound);
+        // After who is counted with others: what is settled of these is among others.
+        let refusals = self.refusals.steps().map(Entry::Refusal);
+        backends.chain(services).chain(reasons).chain(edges).chain(inbound).chain(refusals)
     }
 }

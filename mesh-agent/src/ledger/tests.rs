@@ -19,7 +19,15 @@ fn account(at: u8) -> Account {
 }
 
 fn sources(id: u32) -> Sources {
-    Sources { boot: "boot".to_owned(), backends: id, services: id, reasons: id, edges: id }
+    Sources {
+        boot: "boot".to_owned(),
+        backends: id,
+        services: id,
+        reasons: id,
+        edges: id,
+        inbound: id,
+        refusals: id,
+    }
 }
 
 const fn opened(count: u64) -> BackendCounters {

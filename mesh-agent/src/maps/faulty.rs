@@ -4,8 +4,10 @@
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::edge::{EdgeCounters, EdgeKey};
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::ServiceIndex;
 
+use super::inbound::InboundMaps;
 use super::{Held, MapError, MapStore};
 use crate::compile::Limits;
 use crate::diff::MapOp;
@@ -81,5 +83,18 @@ impl<M: MapStore> MapStore for FaultyMaps<M> {
     fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
         self.next()?;
         self.inner.delete_edges(keys)
+    }
+
+    fn refusals(&self) -> Result<Vec<(RefusalKey, RefusalCounters)>, MapError> {
+        self.inner.refusals()
+    }
+
+    fn delete_refusals(&mut self, keys: &[RefusalKey]) -> Result<(), MapError> {
+        self.next()?;
+        self.inner.delete_refusals(keys)
+    }
+
+    fn inbound(&mut self) -> Option<&mut dyn InboundMaps> {
+        self.inner.inbound()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod faulty;
 pub mod guards;
+pub mod inbound;
 pub mod kernel;
 pub mod memory;
 
@@ -10,8 +11,10 @@ use std::io;
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::edge::{EdgeCounters, EdgeKey};
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::ServiceIndex;
 
+use self::inbound::InboundMaps;
 use crate::compile::Limits;
 use crate::diff::MapOp;
 use crate::image::MapImage;
@@ -109,6 +112,18 @@ pub trait MapStore {
 
     /// Deletes edges; those that are not there are no error.
     fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError>;
+
+    /// What services refuse by client, summed over the CPUs. To be read before the services' counters.
+    fn refusals(&self) -> Result<Vec<(RefusalKey, RefusalCounters)>, MapError>;
+
+    /// Deletes entries of `refusals`; those that are not there are no error.
+    fn delete_refusals(&mut self, keys: &[RefusalKey]) -> Result<(), MapError>;
+
+    /// The maps of connections to this node's endpoints; none in tests that have nothing to do with
+    /// them.
+    fn inbound(&mut self) -> Option<&mut dyn InboundMaps> {
+        None
+    }
 
     /// The backends' counters from index 0 to `end`, as far as there are any.
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {

@@ -4,13 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_common::backend::BackendIndex;
-use mesh_common::counter::ServiceCounters;
+use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::service::ServiceIndex;
 
 use super::Reconciler;
 use super::update::Update;
+use crate::edges::refusals::Wholes;
 use crate::ledger::{Account, Totals};
 use crate::maps::{MapError, MapStore};
+
+/// What the kernel has counted of connections, by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raw {
+    backends: Vec<BackendCounters>,
+    services: Vec<ServiceCounters>,
+}
 
 impl<M: MapStore> Reconciler<M> {
     /// Settles what was freed when there was no time left to: its entry is free in the maps.
@@ -80,6 +88,15 @@ impl<M: MapStore> Reconciler<M> {
 
     fn after_services(&mut self, update: &Update) -> Result<(), MapError> {
         let leaving: BTreeSet<_> = self.journal.leaving_services().map(|(at, _)| at).collect();
+        let mut renamed = BTreeMap::new();
+        for (index, before) in &update.services {
+            let before = before.clone().map(Account::of_service);
+            let before = before.or_else(|| self.journal.service_leaver(*index).cloned());
+            let name = self.state.held.get(index).and_then(|holding| holding.name.as_ref());
+            let goes_on = |before: &Account| name.is_none() || before.service.as_ref() == name;
+            renamed.extend(before.filter(|it| !goes_on(it)).map(|before| (*index, before)));
+        }
+        self.settle_refusals(&renamed)?;
         for (index, before) in &update.services {
             let name = self.state.held.get(index).and_then(|holding| holding.name.clone());
             let Some(name) = name else { continue };
@@ -111,6 +128,11 @@ impl<M: MapStore> Reconciler<M> {
             self.left.remove(&index);
             self.state.set_member(index, None);
         }
+        let account = |index: &ServiceIndex| {
+            (*index, self.journal.service_leaver(*index).cloned().unwrap_or_default())
+        };
+        let accounts = services.iter().map(account).collect();
+        self.settle_refusals(&accounts)?;
         for index in services {
             let raw = self.maps.service_counters(index)?;
             self.journal.settle_service(index, raw);
@@ -121,43 +143,49 @@ impl<M: MapStore> Reconciler<M> {
 
     /// The ledger goes on in memory where it cannot be written. Returns whether it was.
     pub(super) fn commit(&mut self) -> bool {
+        let was_written = self.journal.is_written();
         let written = self.journal.commit();
-        if let Err(error) = &written {
-            tracing::error!("{error}");
+        match &written {
+            Err(error) if was_written => tracing::error!("{error}; trying again"),
+            Ok(()) if !was_written => tracing::info!("counters of removed endpoints are on disk"),
+            Ok(()) | Err(_) => {}
         }
         written.is_ok()
     }
 
+    /// What the kernel has counted, by index.
+    pub fn raw(&self) -> Result<Raw, MapError> {
+        let image = &self.state.actual;
+        Ok(Raw {
+            backends: self.maps.all_backend_counters(image.backends.end())?,
+            services: self.maps.all_service_counters(image.services.end())?,
+        })
+    }
+
     /// Counters of all connections since the maps were made, by who is counted.
-    pub fn totals(&self) -> Result<Totals, MapError> {
+    pub fn totals(&self, raw: &Raw) -> Totals {
         let mut totals = self.journal.settled().clone();
         let image = &self.state.actual;
-        let counters = self.maps.all_backend_counters(image.backends.end())?;
-        for (index, raw) in (0..).map(|index| BackendIndex { index }).zip(counters) {
+        for (index, raw) in (0..).map(|index| BackendIndex { index }).zip(&raw.backends) {
             if image.backends.contains_key(&index) {
                 let total = totals.entry(self.account(index)).or_default();
-                *total = total.plus(self.journal.counted(index, raw));
+                *total = total.plus(self.journal.counted(index, *raw));
             }
         }
-        Ok(totals)
+        totals
     }
 
     /// Connections that no backend could take, since the maps were made.
-    pub fn without_backend(&self) -> Result<BTreeMap<Account, ServiceCounters>, MapError> {
+    pub fn without_backend(&self, raw: &Raw) -> Wholes {
         let mut totals = self.journal.settled_services().clone();
         let image = &self.state.actual;
-        let counters = self.maps.all_service_counters(image.services.end())?;
-        let leaving: BTreeMap<_, _> = self.journal.leaving_services().collect();
-        for (index, raw) in (0..).map(|index| ServiceIndex { index }).zip(counters) {
+        for (index, raw) in (0..).map(|index| ServiceIndex { index }).zip(&raw.services) {
             if image.services.contains_key(&index) {
-                let held = || self.state.held.get(&index)?.name.clone();
-                let name = leaving.get(&index).map(|name| (*name).clone()).or_else(held);
-                let account = name.map(Account::of_service).unwrap_or_default();
-                let total = totals.entry(account).or_default();
-                *total = total.plus(self.journal.counted_service(index, raw));
+                let total = totals.entry(self.service_account(index)).or_default();
+                *total = total.plus(self.journal.counted_service(index, *raw));
             }
         }
-        Ok(totals)
+        totals
     }
 
     /// The ledger.

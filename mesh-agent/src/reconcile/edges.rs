@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use mesh_common::backend::BackendIndex;
 use mesh_common::edge::{EdgeCounters, EdgeKey};
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 
-use super::Reconciler;
-use crate::edges::{Edges, Source, add};
+use super::{Reconciler, refusals};
+use crate::edges::refusals::Refusals;
+use crate::edges::{Edges, Rest, add, uses};
 use crate::ledger::{Account, EdgeStep};
 use crate::maps::{MapError, MapStore};
 
@@ -27,6 +29,15 @@ pub(super) struct Sweep {
     last: Option<Duration>,
     /// Edges whose client has gone: since when they have been as they are.
     idle: BTreeMap<EdgeKey, (EdgeCounters, Duration)>,
+    /// Refusals of clients that have gone, as they were.
+    pub(super) refused: BTreeMap<RefusalKey, RefusalCounters>,
+}
+
+/// Cgroups that the maps had something of when they were last read.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    edges: BTreeSet<u64>,
+    refusals: BTreeSet<u64>,
 }
 
 impl<M: MapStore> Reconciler<M> {
@@ -35,9 +46,17 @@ impl<M: MapStore> Reconciler<M> {
         self.names.meet(cgroups);
     }
 
-    /// What is counted by client, by who is counted; `raw` is what the kernel says now.
+    /// What is counted by client, by who is counted, where nothing was refused.
     pub fn edges(&mut self, raw: &Raw) -> Edges {
-        self.follow(raw);
+        self.clients(raw, &[]).0
+    }
+
+    /// What is counted and what was refused by client, by who is counted; `raw` and `refused` are what
+    /// the kernel says now.
+    pub fn clients(&mut self, raw: &Raw, refused: &refusals::Raw) -> (Edges, Refusals) {
+        self.see_edges(raw);
+        self.see_refusals(refused);
+        self.follow();
         let mut edges = self.journal.edges().settled().clone();
         for (key, counters) in raw {
             if let Some(account) = self.edge_account(key) {
@@ -45,14 +64,49 @@ impl<M: MapStore> Reconciler<M> {
                 add(&mut edges, self.names.source(key.cgroup), &account, &counted);
             }
         }
-        let live = raw.iter().filter_map(|(key, _)| self.names.name(key.cgroup).cloned()).collect();
-        let folded = self.roster.admit(&edges, &live);
-        self.roster.put_together(&mut edges, &folded);
-        for name in folded {
-            self.journal.enter_edge(EdgeStep::Fold(Source::Workload(name)));
+        let mut refusals = self.refusals(refused);
+        let ids = self.seen.edges.union(&self.seen.refusals);
+        let live = ids.filter_map(|id| self.names.name(*id).cloned()).collect();
+        let seats = self.roster.admit(uses(&edges, &refusals), &live);
+        self.roster.put_together(&mut edges, &seats);
+        self.roster.put_together(&mut refusals, &seats);
+        for seat in seats {
+            self.journal.enter_edge(EdgeStep::Seat(seat));
         }
         self.commit();
-        edges
+        (edges, refusals)
+    }
+
+    fn see_edges(&mut self, raw: &Raw) {
+        self.seen.edges = raw.iter().map(|(key, _)| key.cgroup).collect();
+    }
+
+    pub(super) fn see_refusals(&mut self, raw: &refusals::Raw) {
+        self.seen.refusals = raw.iter().map(|(key, _)| key.cgroup).collect();
+    }
+
+    /// What earlier agents told as nobody's.
+    pub fn kept_rest(&self) -> Rest {
+        Rest::kept(self.journal.edges().rest())
+    }
+
+    /// Keeps what is told as nobody's, given the edges it was made of.
+    pub fn keep_rest(&mut self, rest: &Rest, edges: &Edges) {
+        let news = rest.news(self.journal.edges().rest(), edges);
+        if !news.is_empty() {
+            for (account, numbers) in news {
+                self.journal.enter_edge(EdgeStep::Rest(account, numbers));
+            }
+            self.commit();
+        }
+    }
+
+    /// Who has to be told knows the moves up to this number.
+    pub fn moves_told(&mut self, number: u64) {
+        if !self.journal.edges().moves().0.is_empty() {
+            self.journal.enter_edge(EdgeStep::Told(number));
+            self.commit();
+        }
     }
 
     /// How many workloads are told apart, and how many are counted together.
@@ -77,8 +131,8 @@ impl<M: MapStore> Reconciler<M> {
     }
 
     /// Finds out who the clients are, and keeps it for when they have gone.
-    fn follow(&mut self, raw: &Raw) {
-        let ids: BTreeSet<u64> = raw.iter().map(|(key, _)| key.cgroup).collect();
+    pub(super) fn follow(&mut self) {
+        let ids: BTreeSet<u64> = self.seen.edges.union(&self.seen.refusals).copied().collect();
         self.names.follow(&ids);
         let noted = self.journal.edges().names();
         let gone = noted.keys().filter(|id| !ids.contains(id));
@@ -107,7 +161,8 @@ impl<M: MapStore> Reconciler<M> {
             return Ok(());
         }
         let raw = self.maps.edges()?;
-        self.follow(&raw);
+        self.see_edges(&raw);
+        self.follow();
         for (key, counters) in &raw {
             if let Some(account) = accounts.get(&key.backend) {
                 self.settle_edge(key, account.clone(), counters);
@@ -126,6 +181,7 @@ impl<M: MapStore> Reconciler<M> {
     /// Takes over the map of edges from an earlier agent.
     pub(super) fn adopt_edges(&mut self) -> Result<(), MapError> {
         let raw = self.maps.edges()?;
+        self.see_edges(&raw);
         // Where they were settled without their edges, nobody knows who was counted for these: it
         // stays unknown who has made those connections.
         if self.journal.edges_are_new() {
@@ -152,16 +208,20 @@ impl<M: MapStore> Reconciler<M> {
         }
     }
 
-    /// Takes edges out of the map that nothing is counted for any more. `now` is the time since any
-    /// fixed moment.
+    /// Takes edges and refusals out of their maps that nothing is counted for any more. `now` is the
+    /// time since any fixed moment.
     pub fn sweep_edges(&mut self, now: Duration) -> Result<(), MapError> {
         if self.unsure || self.sweep.last.is_some_and(|last| now < last + SWEEP) {
             return Ok(());
         }
         self.sweep.last = Some(now);
         let raw = self.maps.edges()?;
-        self.follow(&raw);
+        let refused = self.maps.refusals()?;
+        self.see_edges(&raw);
+        self.see_refusals(&refused);
+        self.follow();
         self.drop_stale(&raw);
+        self.drop_stale_refusals(&refused);
         // Settled with their backend, or the canary's.
         let mut done: Vec<EdgeKey> =
             raw.iter().map(|(key, _)| *key).filter(|key| !self.is_live(key)).collect();
@@ -172,8 +232,15 @@ impl<M: MapStore> Reconciler<M> {
                 done.push(*key);
             }
         }
+        let unused = self.unused_refusals(&refused);
+        // Also where nobody asks for numbers, who is settled is not without bound.
+        self.clients(&raw, &refused);
         // Only what is on disk may go from the map.
-        if done.is_empty() || !self.commit() {
+        if !self.commit() {
+            return Ok(());
+        }
+        self.discard_refusals(&unused)?;
+        if done.is_empty() {
             return Ok(());
         }
         self.maps.delete_edges(&done)?;

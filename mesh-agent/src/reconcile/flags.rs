@@ -5,13 +5,13 @@ use mesh_common::backend::BackendFlags;
 use crate::world::Member;
 
 /// The flags of a backend that takes new connections.
-pub(super) const fn serving(member: &Member) -> BackendFlags {
+pub(crate) const fn serving(member: &Member) -> BackendFlags {
     with_place(BackendFlags { bits: 0 }, member)
 }
 
 /// The flags of a backend that does not, while its endpoint is there. One that has gone is nowhere:
 /// [`BackendFlags::REMOVED`] alone.
-pub(super) const fn draining(member: &Member) -> BackendFlags {
+pub(crate) const fn draining(member: &Member) -> BackendFlags {
     with_place(BackendFlags::DRAINING, member)
 }
 

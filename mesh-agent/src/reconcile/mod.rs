@@ -14,8 +14,11 @@ mod edges;
 mod flags;
 mod guarded;
 mod guards;
+mod inbound;
+mod intended;
 mod names;
 mod own;
+mod refusals;
 mod room;
 mod stage;
 mod state;
@@ -33,8 +36,10 @@ use mesh_common::backend::BackendIndex;
 use mesh_common::counter::BackendCounters;
 use mesh_telemetry::trace_span;
 
-use self::edges::Sweep;
-pub use self::names::{BackendKey, BackendNames, Named};
+pub use self::counts::Raw;
+use self::edges::{Seen, Sweep};
+pub(crate) use self::flags::{draining, serving};
+pub use self::names::{BackendKey, BackendNames, Called, Named, Numbers};
 use self::state::State;
 pub use self::update::Removed;
 use crate::compile::{Kernel, Rejection};
@@ -43,6 +48,7 @@ use crate::edges::Roster;
 use crate::edges::names::Names;
 use crate::guard::directory::Directory;
 use crate::image::MapImage;
+use crate::inbound::Inbound;
 use crate::ledger::Journal;
 use crate::maps::{Held, MapError, MapStore};
 use crate::world::{Change, GroupId, NodeLocality, World};
@@ -69,7 +75,9 @@ pub struct Reconciler<M> {
     journal: Journal,
     names: Names,
     roster: Roster,
+    seen: Seen,
     sweep: Sweep,
+    inbound: Inbound,
     state: State,
     report: Report,
     /// Backends that the journal has as leaving.
@@ -99,16 +107,19 @@ impl<M: MapStore> Reconciler<M> {
         maps: M,
         journal: Journal,
         here: NodeLocality,
-        (mut names, roster): (Names, Roster),
+        (mut names, mut roster): (Names, Roster),
     ) -> Result<Self, MapError> {
         names.remember(journal.edges().names());
+        roster.take_over(journal.edges().seats());
         let actual = maps.read()?;
         let state = State::new(World::new(here), actual, maps.limits());
         let mut reconciler = Self {
             maps,
             journal,
             names,
+            inbound: Inbound::default(),
             roster,
+            seen: Seen::default(),
             sweep: Sweep::default(),
             state,
             report: Report::default(),
@@ -120,6 +131,7 @@ impl<M: MapStore> Reconciler<M> {
             installed: false,
         };
         reconciler.adopt_edges()?;
+        reconciler.adopt_refusals()?;
         reconciler.settle_freed()?;
         Ok(reconciler)
     }
@@ -172,6 +184,12 @@ impl<M: MapStore> Reconciler<M> {
         self.installed
     }
 
+    /// Whether it is known for whom everything is counted: the maps are as the world says. Before
+    /// that, and after an operation has failed, some entries may be another's.
+    pub const fn is_settled(&self) -> bool {
+        self.installed && !self.unsure
+    }
+
     /// Brings the maps to the world. When it returns `Ok`, the world is live, but for what the
     /// report rejects; what is no longer used is freed by [`Self::retire`] later.
     ///
@@ -189,6 +207,7 @@ impl<M: MapStore> Reconciler<M> {
         self.stamp = stamp.max(self.stamp.saturating_add(1));
         let compiling = trace_span!("compile").entered();
         let mut update = self.state.update(self.stamp);
+        self.inbound_before();
         self.before(&update);
         let ops = std::mem::take(&mut update.writes).into_ops();
         drop(compiling);
@@ -200,6 +219,7 @@ impl<M: MapStore> Reconciler<M> {
         }
         self.run(&ops)?;
         self.after(&update)?;
+        self.inbound_after();
         self.unsure = false;
         self.installed = true;
         self.state.note_gone(&update.removed);
@@ -348,8 +368,7 @@ impl<M: MapStore> Reconciler<M> {
     }
 
     /// The maps, for a test that counts.
-    #[cfg(test)]
-    const fn maps_mut(&mut self) -> &mut M {
+    pub const fn maps_mut(&mut self) -> &mut M {
         &mut self.maps
     }
 

@@ -11,6 +11,7 @@ mod testing;
 mod tests;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::wire::telemetry_reports_client::TelemetryReportsClient;
@@ -24,7 +25,7 @@ use tonic::{Code, Request};
 
 use self::changes::{Changes, MAX_EDGES};
 use self::metrics::Figures;
-use self::rows::rows;
+use self::rows::counted;
 use crate::refused::is_final;
 use crate::worker::{Stats, Worker};
 use crate::xds::client::Line;
@@ -64,11 +65,14 @@ pub trait Source: Send {
     /// # Errors
     ///
     /// Nobody counts any more.
-    fn read(&self) -> impl Future<Output = Result<Option<Stats>, String>> + Send;
+    fn read(&self) -> impl Future<Output = Result<Option<Arc<Stats>>, String>> + Send;
+
+    /// The control plane knows the moves up to this number.
+    fn moves_told(&self, number: u64);
 }
 
 impl Source for Worker {
-    async fn read(&self) -> Result<Option<Stats>, String> {
+    async fn read(&self) -> Result<Option<Arc<Stats>>, String> {
         match self.stats().await {
             // What has no name yet would be counted again under its name.
             Ok(Ok(stats)) => Ok(Some(stats).filter(|stats| stats.settled)),
@@ -78,6 +82,10 @@ impl Source for Worker {
             }
             Err(gone) => Err(gone.to_string()),
         }
+    }
+
+    fn moves_told(&self, number: u64) {
+        Self::moves_told(self, number);
     }
 }
 
@@ -132,8 +140,16 @@ impl<S: Source> Reporter<S> {
         stats: &Stats,
         pause: Duration,
     ) -> Result<bool, ()> {
-        let message = changes.next(rows(stats, &self.node), pause);
+        let message = changes.next(counted(stats, &self.node), pause);
+        let moved = (!message.moves.is_empty()).then_some(message.last_move);
         let rows = u64::try_from(message.edges.len()).unwrap_or(u64::MAX);
+        let omitted = changes.omitted();
+        if omitted > 0 && self.figures.borrow().omitted == 0 {
+            tracing::warn!(
+                omitted,
+                "more edges than fit into a report: the control plane gets these together as other"
+            );
+        }
         let sent = sender.send(message).await;
         self.figures.send_modify(|figures| {
             figures.edges = changes.placed();
@@ -149,6 +165,9 @@ impl<S: Source> Reporter<S> {
         });
         match sent {
             Ok(answer) => {
+                if let Some(number) = moved {
+                    self.source.moves_told(number);
+                }
                 if answer.interval_ms != 0 {
                     let wish = Duration::from_millis(answer.interval_ms);
                     self.interval = wish.clamp(SHORTEST, LONGEST);
@@ -201,11 +220,12 @@ impl Sender {
             Err(status) => status,
         };
         let code = status.code();
+        let refused = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
         tracing::debug!(%status, "traffic is not reported; trying again");
         if code == Code::Unimplemented && self.compressed {
             // It may only be the compression.
             self.compress(false);
-        } else if is_final(code) && self.complained.replace(code) != Some(code) {
+        } else if (refused || is_final(code)) && self.complained.replace(code) != Some(code) {
             let reason = status.message();
             tracing::warn!(reason, "the control plane does not take what was counted");
         }

@@ -4,12 +4,46 @@
 use std::collections::BTreeMap;
 
 use mesh_api::model::{Label, ObjectName};
-use mesh_api::wire::{Cause, Edge, Reporter, Traffic, Transport};
+use mesh_api::wire::{Cause, Edge, Move, Reporter, Traffic, Transport};
 use mesh_common::edge::FailureCause;
+use mesh_common::refusal::{RefusalCause, RefusalCounters};
 
 use crate::edges::{Row, Source};
 use crate::ledger::Account;
 use crate::worker::Stats;
+
+/// What a report is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Totals, each edge once.
+    pub rows: Vec<(Edge, Traffic)>,
+    /// What is counted on another edge since, that the control plane is not known to know.
+    pub moves: Vec<Move>,
+    /// Number of the last of them.
+    pub last_move: u64,
+}
+
+impl From<Vec<(Edge, Traffic)>> for Counted {
+    fn from(rows: Vec<(Edge, Traffic)>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+}
+
+/// All that a report of the node is made of.
+#[must_use]
+pub fn counted(stats: &Stats, node: &str) -> Counted {
+    let (moves, last_move) = &stats.moves;
+    let moves = moves.iter().map(|it| Move {
+        from: Some(edge((&it.account, name(&it.from), End::Source), node)),
+        into: Some(edge((&it.account, name(&Source::Other), End::Source), node)),
+        traffic: Some(Traffic {
+            refused: it.refused.total(),
+            refusals: refusals(&it.refused),
+            ..traffic(&Row::of_edge(&it.account, &it.counters))
+        }),
+    });
+    Counted { rows: rows(stats, node), moves: moves.collect(), last_move: *last_move }
+}
 
 /// Rows of the node, in the order of their accounts, each edge once. Edges without anything counted
 /// have none.
@@ -17,30 +51,54 @@ use crate::worker::Stats;
 /// Values are totals: what a row says never falls, as long as the ledger is kept.
 #[must_use]
 pub fn rows(stats: &Stats, node: &str) -> Vec<(Edge, Traffic)> {
-    let mut rows: BTreeMap<(&Account, &str), Traffic> = BTreeMap::new();
+    let mut rows: BTreeMap<Key<'_>, Traffic> = BTreeMap::new();
     // Chosen before it is known who asks.
     for (account, counters) in &stats.totals {
-        rows.entry((account, UNKNOWN)).or_default().attempts = counters.attempts;
+        rows.entry((account, UNKNOWN, End::Source)).or_default().attempts = counters.attempts;
     }
-    for ((source, account), Row { counters, failures, duration_us, timed: _ }) in &stats.edges {
-        let row = rows.entry((account, name(source))).or_default();
-        row.opened = counters.opened;
-        row.closed = counters.closed;
-        row.failed = counters.failed;
-        row.bytes_sent = counters.bytes_sent;
-        row.bytes_received = counters.bytes_received;
-        row.retransmits = counters.retransmits;
-        row.rtt_us = counters.rtt_us;
-        row.duration_us = *duration_us;
-        row.failures = causes(failures);
+    let edges =
+        stats.edges.iter().map(|((source, account), row)| (End::Source, source, account, row));
+    let inbound = stats.inbound.iter();
+    let inbound = inbound.map(|((source, account), row)| (End::Destination, source, account, row));
+    for (end, source, account, counted) in edges.chain(inbound) {
+        let row = rows.entry((account, name(source), end)).or_default();
+        *row = Traffic { attempts: row.attempts, ..traffic(counted) };
+    }
+    for ((source, account), counters) in &stats.refusals {
+        let row = rows.entry((account, name(source), End::Source)).or_default();
+        row.refused = counters.total();
+        row.refusals = refusals(counters);
     }
     for (account, counters) in &stats.without_backend {
-        let row = rows.entry((account, UNKNOWN)).or_default();
-        row.refused = counters.refused;
-        row.passed = counters.passed;
+        rows.entry((account, UNKNOWN, End::Source)).or_default().passed = counters.passed;
     }
     let counted = rows.into_iter().filter(|(_, traffic)| *traffic != Traffic::default());
-    counted.map(|((account, source), traffic)| (edge(account, source, node), traffic)).collect()
+    counted.map(|(key, traffic)| (edge(key, node), traffic)).collect()
+}
+
+/// Who is counted, who makes connections, and at which end that was counted.
+type Key<'a> = (&'a Account, &'a str, End);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// All but attempts, and what no backend could take.
+fn traffic(Row { counters, failures, duration_us, timed: _ }: &Row) -> Traffic {
+    Traffic {
+        opened: counters.opened,
+        closed: counters.closed,
+        failed: counters.failed,
+        bytes_sent: counters.bytes_sent,
+        bytes_received: counters.bytes_received,
+        retransmits: counters.retransmits,
+        rtt_us: counters.rtt_us,
+        duration_us: *duration_us,
+        failures: causes(failures),
+        ..Traffic::default()
+    }
 }
 
 /// As reports call a client that is not known.
@@ -62,17 +120,28 @@ fn causes(failures: &[u64]) -> Vec<Cause> {
     (0..).zip(failures).filter(|(_, count)| **count != 0).map(cause).collect()
 }
 
-/// As the client's node sees it.
-fn edge(account: &Account, source: &str, node: &str) -> Edge {
+/// Those that there are, but for what has no cause.
+fn refusals(counters: &RefusalCounters) -> Vec<Cause> {
+    let causes = (0..).zip(counters.refused).map(|(code, count)| (RefusalCause { code }, count));
+    let known = causes.filter(|(cause, count)| *cause != RefusalCause::UNKNOWN && *count != 0);
+    known.map(|(cause, count)| Cause { name: cause.name().to_owned(), count }).collect()
+}
+
+/// The client's node is not known at the other end.
+fn edge((account, source, end): Key<'_>, node: &str) -> Edge {
+    let (reporter, source_node) = match end {
+        End::Source => (Reporter::Source, node),
+        End::Destination => (Reporter::Destination, ""),
+    };
     let Account { service, udp, version, workload } = account;
     let transport = if *udp { Transport::Udp } else { Transport::Tcp };
     let text = |label: &Option<Label>| label.as_ref().map(ToString::to_string).unwrap_or_default();
     let part = |of: fn(&ObjectName) -> String| service.as_ref().map(of).unwrap_or_default();
     Edge {
-        reporter: Reporter::Source.into(),
+        reporter: reporter.into(),
         transport: transport.into(),
         source_workload: source.to_owned(),
-        source_node: node.to_owned(),
+        source_node: source_node.to_owned(),
         namespace: part(|name| name.namespace.to_string()),
         service: part(|name| name.name.to_string()),
         version: text(version),
@@ -83,6 +152,7 @@ fn edge(account: &Account, source: &str, node: &str) -> Edge {
 #[cfg(test)]
 mod tests {
     use mesh_common::counter::{BackendCounters, ServiceCounters};
+    use mesh_common::reason::Reason;
 
     use super::*;
     use crate::report::testing::stats;
@@ -121,7 +191,12 @@ mod tests {
         // An endpoint without a version and a workload is counted for the service alone.
         stats.totals.insert(whole.clone(), counters);
         stats.edges.insert((Source::Unknown, whole.clone()), of(counters));
-        stats.without_backend.insert(whole, ServiceCounters { refused: 9, passed: 10 });
+        stats.without_backend.insert(whole.clone(), ServiceCounters { refused: 9, passed: 10 });
+        let breaker = RefusalCause::from_reason(Reason::BREAKER_OPEN);
+        let nobody = RefusalCounters::of(RefusalCause::UNKNOWN, 2);
+        stats.refusals.insert((Source::Unknown, whole.clone()), nobody);
+        let asked = Source::Workload("cron.service".parse().unwrap());
+        stats.refusals.insert((asked, whole), RefusalCounters::of(breaker, 7));
         let rows = rows(&stats, "n1");
         let edge = Edge {
             reporter: Reporter::Source.into(),
@@ -155,7 +230,12 @@ mod tests {
         };
         let by_client = Edge { source_workload: "nginx.service".to_owned(), ..of_version.clone() };
         let chosen = Traffic { attempts: 1, ..Traffic::default() };
-        let of_service = Traffic { attempts: 1, refused: 9, passed: 10, ..traffic };
-        assert_eq!(rows, [(edge, of_service), (of_version, chosen), (by_client, with)]);
+        let of_service = Traffic { attempts: 1, refused: 2, passed: 10, ..traffic };
+        let open = Cause { name: "breaker_open".to_owned(), count: 7 };
+        let refused = Traffic { refused: 7, refusals: vec![open], ..Traffic::default() };
+        let asked = Edge { source_workload: "cron.service".to_owned(), ..edge.clone() };
+        let expected =
+            [(edge, of_service), (asked, refused), (of_version, chosen), (by_client, with)];
+        assert_eq!(rows, expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Reports to a real server, which loses answers, goes away, or cannot decompress.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use mesh_api::wire::telemetry_reports_server::{TelemetryReports, TelemetryReportsServer};
 use mesh_common::counter::BackendCounters;
@@ -50,15 +50,17 @@ impl Counters {
 }
 
 impl Source for Counters {
-    async fn read(&self) -> Result<Option<Stats>, String> {
+    async fn read(&self) -> Result<Option<Arc<Stats>>, String> {
         let totals = self.0.lock().unwrap().clone();
         let row = |(account, counters): (&Account, &BackendCounters)| {
             let row = edges::Row { counters: *counters, ..edges::Row::default() };
             ((edges::Source::Unknown, account.clone()), row)
         };
         let edges = totals.iter().map(row).collect();
-        Ok(Some(Stats { totals, edges, ..testing::stats() }))
+        Ok(Some(Arc::new(Stats { totals, edges, ..testing::stats() })))
     }
+
+    fn moves_told(&self, _: u64) {}
 }
 
 struct Reported {

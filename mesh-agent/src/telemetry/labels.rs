@@ -21,9 +21,20 @@ pub(super) struct Party<'a> {
     pub(super) version: &'a str,
 }
 
+/// Which end of connections counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reporter {
+    /// The client's node.
+    Source,
+    /// The endpoint's.
+    Destination,
+}
+
 /// What tells one row from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Labels<'a> {
+    /// Who counts them.
+    pub(super) reporter: Reporter,
     /// Name and namespace of the service; `None`: not known.
     pub(super) service: Option<(&'a str, &'a str)>,
     /// Who serves them.
@@ -35,9 +46,9 @@ pub(super) struct Labels<'a> {
 }
 
 impl<'a> Labels<'a> {
-    /// Of what the client's node counts for an account.
+    /// Of what a node counts for an account.
     #[must_use]
-    pub(super) fn of(source: &'a Source, account: &'a Account) -> Self {
+    pub(super) fn of(reporter: Reporter, source: &'a Source, account: &'a Account) -> Self {
         let service = account.service.as_ref().map(|it| (it.name.as_str(), it.namespace.as_str()));
         // Who is called `unknown` is, in metrics, not to be told from who is not known.
         let text = |label: &'a Option<Label>| {
@@ -51,7 +62,7 @@ impl<'a> Labels<'a> {
         };
         let workload = Some(source.as_str()).filter(|text| *text != UNKNOWN).unwrap_or_default();
         let source = Party { workload, ..Party::default() };
-        Self { service, destination, source, udp: account.udp }
+        Self { reporter, service, destination, source, udp: account.udp }
     }
 
     /// All labels of Istio's TCP metrics but for the last one, which is to follow: `{…,name="`.
@@ -62,8 +73,12 @@ impl<'a> Labels<'a> {
         self.begin(&mut to);
         self.source.istio(&mut to, "source_");
         self.destination.istio(&mut to, "destination_");
-        // Not known at the client's end, by definition.
-        put(&mut to, ",connection_security_policy", UNKNOWN);
+        let security = match self.reporter {
+            // Not known at the client's end, by definition.
+            Reporter::Source => UNKNOWN,
+            Reporter::Destination => "none",
+        };
+        put(&mut to, ",connection_security_policy", security);
         to.push_str(",response_flags=\"");
         to
     }
@@ -79,7 +94,11 @@ impl<'a> Labels<'a> {
     }
 
     fn begin(&self, to: &mut String) {
-        put(to, "{reporter", "source");
+        let reporter = match self.reporter {
+            Reporter::Source => "source",
+            Reporter::Destination => "destination",
+        };
+        put(to, "{reporter", reporter);
         put(to, ",request_protocol", if self.udp { "udp" } else { "tcp" });
         self.host(to, ",destination_service");
         let (name, namespace) = self.service.unwrap_or_default();
@@ -129,7 +148,7 @@ impl Party<'_> {
 }
 
 /// `label="value"`, escaped.
-fn put(to: &mut String, label: &str, value: &str) {
+pub(super) fn put(to: &mut String, label: &str, value: &str) {
     to.push_str(label);
     to.push_str("=\"");
     if value.contains(['"', '\\', '\n']) {

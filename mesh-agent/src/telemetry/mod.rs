@@ -70,9 +70,17 @@ pub fn render(
     report::metrics::register(&mut registry, reports);
     hooks(&mut registry, programs, foreign);
     mesh_telemetry::counts().register(&mut registry);
-    let mut text = String::new();
-    traffic::write(&mut text, stats)?;
+    let mut text = connections(stats)?;
     text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Those of connections; none where what has no name yet would be counted again under its name.
+fn connections(stats: &Stats) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    if stats.settled {
+        traffic::write(&mut text, stats)?;
+    }
     Ok(text)
 }
 
@@ -106,7 +114,8 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line) {
             i64::try_from(stats.rejections.len()).unwrap_or(i64::MAX),
         ),
     ];
-    let sources = [
+    let counts = [
+        ("mesh_agent_taps", "Who looks at connections as they come and go", stats.taps),
         (
             "mesh_agent_source_workloads",
             "Workloads of this node that connections are told apart by",
@@ -117,10 +126,20 @@ fn agent(registry: &mut Registry, stats: &Stats, line: &Line) {
             "Workloads of this node whose connections are counted together",
             stats.sources.1,
         ),
+        (
+            "mesh_agent_settled_edges",
+            "Edges whose counts are kept outside the maps",
+            stats.settled_edges.0,
+        ),
+        (
+            "mesh_agent_ledger_written",
+            "1 where what is kept outside the maps is on disk",
+            usize::from(stats.settled_edges.1),
+        ),
     ];
-    let sources =
-        sources.map(|(name, help, count)| (name, help, i64::try_from(count).unwrap_or(i64::MAX)));
-    for (name, help, value) in gauges.into_iter().chain(sources) {
+    let counts =
+        counts.map(|(name, help, count)| (name, help, i64::try_from(count).unwrap_or(i64::MAX)));
+    for (name, help, value) in gauges.into_iter().chain(counts) {
         let gauge: Gauge = Gauge::default();
         gauge.set(value);
         registry.register(name, help, gauge);

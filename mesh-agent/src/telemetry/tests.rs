@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::reason::Reason;
+use mesh_common::refusal::{RefusalCause, RefusalCounters};
 
 use super::traffic;
 use crate::edges::{Row, Source};
@@ -32,10 +34,18 @@ const COUNTERS: BackendCounters = BackendCounters {
 fn written(accounts: impl IntoIterator<Item = Account>) -> String {
     let row = Row { counters: COUNTERS, failures: [0, 2, 0, 0], duration_us: 5_000_000, timed: 6 };
     let edges = accounts.into_iter().map(|account| ((Source::Unknown, account), row)).collect();
-    let refused = ServiceCounters { refused: 5, passed: 0 };
+    let refused = ServiceCounters { refused: 5, passed: 7 };
+    let web = Account::of_service("shop/web".parse().unwrap());
+    let client = Source::Workload("front.service".parse().unwrap());
+    let breaker = RefusalCause::from_reason(Reason::BREAKER_OPEN);
     let stats = Stats {
         edges,
-        without_backend: [(Account::of_service("shop/web".parse().unwrap()), refused)].into(),
+        without_backend: [(web.clone(), refused)].into(),
+        refusals: [
+            ((client, web.clone()), RefusalCounters::of(breaker, 3)),
+            ((Source::Unknown, web), RefusalCounters::of(RefusalCause::UNKNOWN, 2)),
+        ]
+        .into(),
         ..Stats::default()
     };
     let mut text = String::new();
@@ -104,9 +114,17 @@ fn our_own_have_only_labels_that_tell_something() {
         &labels[..labels.len() - 1]
     );
     assert_eq!(samples.get(failed.as_str()), Some(&"2"), "no {failed} in {text}");
-    let refused = "mesh_tcp_connects_without_backend_total{destination_service=\"web.shop\",\
-                   outcome=\"refused\"}";
-    assert_eq!(samples.get(refused), Some(&"5"));
+    for (source, outcome, reason, value) in [
+        ("front.service", "refused", "breaker_open", "3"),
+        ("unknown", "refused", "unknown", "2"),
+        ("unknown", "passed", "no_backend_passed", "7"),
+    ] {
+        let series = format!(
+            "mesh_tcp_connects_without_backend_total{{destination_service=\"web.shop\",\
+             source_workload=\"{source}\",outcome=\"{outcome}\",reason=\"{reason}\"}}"
+        );
+        assert_eq!(samples.get(series.as_str()), Some(&value), "no {series} in {text}");
+    }
 }
 
 #[test]
@@ -167,4 +185,15 @@ fn those_who_make_connections_have_rows_of_their_own() {
             samples.iter().find(|(series, _)| series.starts_with(name) && series.contains(&label));
         assert_eq!(found.map(|(_, value)| *value), Some(value), "{name} {label}: {text}");
     }
+}
+
+#[test]
+fn what_is_not_settled_is_not_told() {
+    let web = Account::of_service("shop/web".parse().unwrap());
+    let edges = [((Source::Unknown, web), Row { counters: COUNTERS, ..Row::default() })].into();
+    let stats = Stats { edges, ..Stats::default() };
+    assert_eq!(super::connections(&stats).unwrap(), "");
+    let stats = Stats { settled: true, ..stats };
+    let text = super::connections(&stats).unwrap();
+    assert!(text.contains("destination_service_name=\"web\""), "{text}");
 }

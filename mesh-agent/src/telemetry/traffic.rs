@@ -6,9 +6,11 @@ use std::fmt::{self, Write as _};
 
 use mesh_common::counter::BackendCounters;
 use mesh_common::edge::FailureCause;
+use mesh_common::refusal::{RefusalCause, RefusalCounters};
 
-use super::labels::Labels;
+use super::labels::{Labels, Reporter, put};
 use crate::edges::{Row, Source};
+use crate::ledger::Count as _;
 use crate::worker::Stats;
 
 /// A counter of Istio's: name, help text, flag of the connections, and where its value is.
@@ -66,6 +68,9 @@ const SECONDS: [Own; 2] = [
     ),
 ];
 
+/// What only the client's end knows.
+const AT_CLIENT: [&str; 2] = ["istio_tcp_connections_failed", "mesh_tcp_connect_attempts"];
+
 const FAILURES: &str = "mesh_tcp_connection_failures";
 const WITHOUT: &str = "mesh_tcp_connects_without_backend";
 
@@ -73,56 +78,76 @@ const WITHOUT: &str = "mesh_tcp_connects_without_backend";
 pub(super) fn write(to: &mut String, stats: &Stats) -> fmt::Result {
     let mut rows: BTreeMap<Labels<'_>, Row> = BTreeMap::new();
     for ((source, account), row) in &stats.edges {
-        rows.entry(Labels::of(source, account)).or_default().add(row);
+        rows.entry(Labels::of(Reporter::Source, source, account)).or_default().add(row);
+    }
+    for ((source, account), row) in &stats.inbound {
+        rows.entry(Labels::of(Reporter::Destination, source, account)).or_default().add(row);
     }
     // Before a connection is made, nobody knows who makes it.
     for (account, BackendCounters { attempts, .. }) in &stats.totals {
-        let row = rows.entry(Labels::of(&Source::Unknown, account)).or_default();
+        let labels = Labels::of(Reporter::Source, &Source::Unknown, account);
+        let row = rows.entry(labels).or_default();
         row.counters.attempts = row.counters.attempts.wrapping_add(*attempts);
     }
-    let texts: Vec<_> = rows.iter().map(|(labels, row)| (labels.istio(), row)).collect();
+    let text = |(labels, row)| Text { labels, spelt: Labels::istio(labels), row };
+    let texts: Vec<_> = rows.iter().map(text).collect();
     to.reserve(length(&texts) * ISTIO.len());
     for (name, help, flag, value) in ISTIO {
         head(to, name, help)?;
-        for (labels, row) in &texts {
-            writeln!(to, "{name}_total{labels}{flag}\"}} {}", value(&row.counters))?;
+        for Text { spelt, row, .. } in texts.iter().filter(|text| text.knows(name)) {
+            writeln!(to, "{name}_total{spelt}{flag}\"}} {}", value(&row.counters))?;
         }
     }
-    let texts: Vec<_> = rows.iter().map(|(labels, row)| (labels.own(), row)).collect();
+    let text = |(labels, row)| Text { labels, spelt: Labels::own(labels), row };
+    let texts: Vec<_> = rows.iter().map(text).collect();
     to.reserve(length(&texts) * (OWN.len() + SECONDS.len()));
     own(to, &texts)?;
     failures(to, &texts)?;
     without_backend(to, stats)
 }
 
-/// Bytes of a metric with these labels, about.
-fn length(texts: &[(String, &Row)]) -> usize {
-    texts.iter().map(|(labels, _)| labels.len() + 64).sum()
+/// A row, and its labels as they are written.
+struct Text<'a> {
+    labels: &'a Labels<'a>,
+    spelt: String,
+    row: &'a Row,
 }
 
-fn own(to: &mut String, texts: &[(String, &Row)]) -> fmt::Result {
+impl Text<'_> {
+    /// Whether the end that counts them knows what this metric says.
+    fn knows(&self, metric: &str) -> bool {
+        self.labels.reporter == Reporter::Source || !AT_CLIENT.contains(&metric)
+    }
+}
+
+/// Bytes of a metric with these labels, about.
+fn length(texts: &[Text<'_>]) -> usize {
+    texts.iter().map(|text| text.spelt.len() + 64).sum()
+}
+
+fn own(to: &mut String, texts: &[Text<'_>]) -> fmt::Result {
     for (name, help, value) in OWN {
         head(to, name, help)?;
-        for (labels, row) in texts {
-            writeln!(to, "{name}_total{labels}}} {}", value(row))?;
+        for Text { spelt, row, .. } in texts.iter().filter(|text| text.knows(name)) {
+            writeln!(to, "{name}_total{spelt}}} {}", value(row))?;
         }
     }
     for (name, help, value) in SECONDS {
         head(to, name, help)?;
-        for (labels, row) in texts {
+        for Text { spelt, row, .. } in texts {
             let (seconds, micros) = (value(row) / 1_000_000, value(row) % 1_000_000);
-            writeln!(to, "{name}_total{labels}}} {seconds}.{micros:06}")?;
+            writeln!(to, "{name}_total{spelt}}} {seconds}.{micros:06}")?;
         }
     }
     Ok(())
 }
 
-fn failures(to: &mut String, texts: &[(String, &Row)]) -> fmt::Result {
+fn failures(to: &mut String, texts: &[Text<'_>]) -> fmt::Result {
     head(to, FAILURES, "Connections that did not get established, by cause")?;
-    for (labels, row) in texts {
+    for Text { spelt, row, .. } in texts {
         for (code, count) in (0..).zip(row.failures).filter(|(_, count)| *count > 0) {
             let cause = FailureCause { code }.name();
-            writeln!(to, "{FAILURES}_total{labels},cause=\"{cause}\"}} {count}")?;
+            writeln!(to, "{FAILURES}_total{spelt},cause=\"{cause}\"}} {count}")?;
         }
     }
     Ok(())
@@ -130,14 +155,42 @@ fn failures(to: &mut String, texts: &[(String, &Row)]) -> fmt::Result {
 
 fn without_backend(to: &mut String, stats: &Stats) -> fmt::Result {
     head(to, WITHOUT, "Connects to services that no backend could take")?;
-    for (account, counters) in &stats.without_backend {
-        for (outcome, value) in [("refused", counters.refused), ("passed", counters.passed)] {
-            to.push_str(WITHOUT);
-            Labels::of(&Source::Unknown, account).host(to, "_total{destination_service");
-            writeln!(to, ",outcome=\"{outcome}\"}} {value}")?;
+    let mut rows: BTreeMap<Labels<'_>, RefusalCounters> = BTreeMap::new();
+    for ((source, account), counters) in &stats.refusals {
+        let row = rows.entry(Labels::of(Reporter::Source, source, account)).or_default();
+        *row = row.and(counters);
+    }
+    // Each service has a row, so that its first refusal is an increase.
+    for account in stats.without_backend.keys() {
+        rows.entry(Labels::of(Reporter::Source, &Source::Unknown, account)).or_default();
+    }
+    for (labels, counters) in rows {
+        for (code, count) in (0..).zip(counters.refused) {
+            let cause = RefusalCause { code };
+            let first = labels.source.workload.is_empty() && cause == RefusalCause::UNKNOWN;
+            if count > 0 || first {
+                without(to, &labels, "refused", cause.name(), count)?;
+            }
         }
     }
+    for (account, counters) in &stats.without_backend {
+        let labels = Labels::of(Reporter::Source, &Source::Unknown, account);
+        without(to, &labels, "passed", "no_backend_passed", counters.passed)?;
+    }
     Ok(())
+}
+
+fn without(
+    to: &mut String,
+    labels: &Labels<'_>,
+    outcome: &str,
+    reason: &str,
+    count: u64,
+) -> fmt::Result {
+    to.push_str(WITHOUT);
+    labels.host(to, "_total{destination_service");
+    put(to, ",source_workload", labels.source.workload);
+    writeln!(to, ",outcome=\"{outcome}\",reason=\"{reason}\"}} {count}")
 }
 
 /// What comes before the samples of a counter.

@@ -10,11 +10,13 @@ use mesh_common::backend::BackendIndex;
 use super::stamp;
 use crate::bpf::attach::detached;
 use crate::bpf::enrol::EnrolMaps;
+use crate::canary;
 use crate::compile::Rejection;
 use crate::enrol::verdicts::Verdicts;
 use crate::guard::follower::Ejected;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
+use crate::programmed::Programmed;
 use crate::reconcile::{Reconciler, Report};
 use crate::upkeep::Upkeep;
 use crate::world::Change;
@@ -51,6 +53,8 @@ pub(super) struct Maps {
     told: Report,
     pub(super) writes: u64,
     pub(super) failures: u64,
+    /// Open taps.
+    pub(super) taps: usize,
 }
 
 impl Maps {
@@ -74,7 +78,24 @@ impl Maps {
             told: Report::default(),
             writes: 0,
             failures: 0,
+            taps: 0,
         }
+    }
+
+    /// There are so many taps now.
+    pub(super) fn tap(&mut self, open: usize) {
+        self.taps = open;
+        if let Err(error) = self.reconciler.maps().tap(open > 0) {
+            tracing::error!(%error, "taps do not see all connections");
+        }
+    }
+
+    /// How many events the kernel has lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.reconciler.maps().lost_events().unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody knows how many events were lost");
+            0
+        })
     }
 
     /// Whether something is to be written that could not be.
@@ -193,6 +214,14 @@ impl Maps {
         Ok(report)
     }
 
+    /// What the maps hold, read back, and what they should hold.
+    pub(super) fn programmed(&self) -> Result<Programmed, MapError> {
+        let maps = self.reconciler.maps();
+        let (mut image, held) = (maps.read()?, maps.held()?);
+        canary::strip(&mut image);
+        Ok(Programmed { held, image, intended: self.reconciler.intended() })
+    }
+
     /// Writes to the log what of the last report it has not said.
     fn say(&mut self) {
         let (report, told, revision) = (self.reconciler.report(), &self.told, self.revision);
@@ -228,6 +257,7 @@ impl Maps {
                 self.failures += 1;
                 tracing::error!(%error, "edges that nobody uses any more stay in the map");
             }
+            self.reconciler.sweep_inbound(now);
             if freed == 0 || rejected == 0 {
                 return Ok(false);
             }

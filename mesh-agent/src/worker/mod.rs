@@ -18,8 +18,8 @@ use tracing::Span;
 use self::edges::Clients;
 use self::maps::Maps;
 use self::pace::Pace;
+use self::stats::Shared;
 pub use self::stats::Stats;
-use self::stats::stats;
 use crate::bpf::enrol::EnrolMaps;
 use crate::enrol::agent::Fresh;
 use crate::enrol::verdicts::Verdicts;
@@ -27,7 +27,8 @@ use crate::guard::follower::Ejected;
 use crate::health::feed::Feed;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError};
-use crate::reconcile::{BackendKey, BackendNames, Reconciler};
+use crate::programmed::Programmed;
+use crate::reconcile::{BackendKey, BackendNames, Called, Numbers, Reconciler};
 use crate::upkeep::Upkeep;
 use crate::world::Change;
 use crate::xds::batch::Outcome;
@@ -51,12 +52,16 @@ pub struct Gone;
 enum Request {
     Update { changes: Vec<Change>, held: Held, span: Span, reply: oneshot::Sender<Outcome> },
     Health { changes: Vec<Change>, reply: Option<oneshot::Sender<()>> },
-    Stats(oneshot::Sender<Result<Stats, MapError>>),
+    Stats(oneshot::Sender<Result<Arc<Stats>, MapError>>),
+    MovesTold(u64),
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
     Eject(Ejected),
     Names(Vec<BackendKey>, oneshot::Sender<BackendNames>),
+    Programmed(oneshot::Sender<Result<Programmed, MapError>>),
     AccessLog(bool),
+    Taps(usize),
+    Called(Numbers, oneshot::Sender<(Called, u64)>),
     Stop,
 }
 
@@ -100,11 +105,17 @@ impl Worker {
         answer.await.map_err(|_closed| Gone)
     }
 
-    /// Reads counters and usage.
-    pub async fn stats(&self) -> Result<Result<Stats, MapError>, Gone> {
+    /// Reads counters and usage; they may be a second old where reading them takes long.
+    pub async fn stats(&self) -> Result<Result<Arc<Stats>, MapError>, Gone> {
         let (reply, answer) = oneshot::channel();
         self.sender.send(Request::Stats(reply)).map_err(|_closed| Gone)?;
         answer.await.map_err(|_closed| Gone)
+    }
+
+    /// Whoever has to be told knows the moves of totals up to this number.
+    pub fn moves_told(&self, number: u64) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::MovesTold(number)).unwrap_or_default();
     }
 
     /// Has other verdicts written.
@@ -140,10 +151,30 @@ impl Worker {
         answer.await.map_err(|_closed| Gone)
     }
 
+    /// What the maps hold and should hold; `None` before the first update.
+    pub async fn programmed(&self) -> Result<Result<Programmed, MapError>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Request::Programmed(reply)).map_err(|_closed| Gone)?;
+        answer.await.map_err(|_closed| Gone)
+    }
+
     /// Has the programs tell of every connection that ends, or only of those that fail.
     pub fn access_log(&self, on: bool) {
         // The agent is going down where nobody listens.
         self.sender.send(Request::AccessLog(on)).unwrap_or_default();
+    }
+
+    /// Has the programs tell of every connection while there are taps.
+    pub fn taps(&self, open: usize) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::Taps(open)).unwrap_or_default();
+    }
+
+    /// What all these are called, and how many events the kernel has lost so far.
+    pub async fn called(&self, numbers: Numbers) -> Result<(Called, u64), Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Request::Called(numbers, reply)).map_err(|_closed| Gone)?;
+        answer.await.map_err(|_closed| Gone)
     }
 
     /// Lets the worker end after what it was asked before.
@@ -171,7 +202,8 @@ impl Inbox {
         pin_path: PathBuf,
     ) {
         let mut maps = Maps::new(reconciler, enrol, upkeep, pin_path);
-        let mut clients = Clients::default();
+        let mut clients = Clients::new(&maps.reconciler);
+        let mut shared = Shared::default();
         let mut pace = Pace::new(Instant::now());
         loop {
             let now = Instant::now();
@@ -188,6 +220,7 @@ impl Inbox {
             match request {
                 Ok(Request::Update { changes, held, span, reply }) => {
                     let outcome = span.in_scope(|| maps.update(changes, held));
+                    shared.forget();
                     pace.changed(Instant::now(), maps.is_behind());
                     // The line that asked may have broken meanwhile; the maps are right anyway.
                     reply.send(outcome).unwrap_or_default();
@@ -200,10 +233,11 @@ impl Inbox {
                     reply.map(|reply| reply.send(())).transpose().unwrap_or_default();
                 }
                 Ok(Request::Stats(reply)) => {
-                    let stats = stats(&mut maps, &mut clients);
+                    let stats = shared.read(&mut maps, &mut clients);
                     // Whoever asked may have gone.
                     drop(reply.send(stats));
                 }
+                Ok(Request::MovesTold(number)) => maps.reconciler.moves_told(number),
                 Ok(Request::Enrol(verdicts)) => {
                     maps.take_verdicts(verdicts);
                     maps.enrol();
@@ -223,10 +257,24 @@ impl Inbox {
                     // Whoever asked may have gone.
                     drop(reply.send(maps.reconciler.names(of)));
                 }
+                Ok(Request::Programmed(reply)) => {
+                    // What is due belongs to what should be.
+                    if maps.refresh() {
+                        pace.changed(Instant::now(), maps.is_behind());
+                    }
+                    // Whoever asked may have gone.
+                    drop(reply.send(maps.programmed()));
+                }
                 Ok(Request::AccessLog(on)) => {
                     if let Err(error) = maps.reconciler.maps().log_access(on) {
                         tracing::error!(%error, "the access log stays as it is");
                     }
+                }
+                Ok(Request::Taps(open)) => maps.tap(open),
+                Ok(Request::Called(numbers, reply)) => {
+                    let lost = maps.lost();
+                    // Whoever asked may have gone.
+                    drop(reply.send((maps.reconciler.called(numbers), lost)));
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -110,7 +110,7 @@ impl Member {
 }
 
 /// A service with what belongs to it; any part may be missing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     /// Name of the service.
     pub name: ObjectName,

@@ -40,7 +40,7 @@ pub struct NodeLocality {
 }
 
 /// All objects the node knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct World {
     here: NodeLocality,
     /// By [`GroupId`]; `None` where the id is free.
@@ -61,6 +61,8 @@ pub struct World {
     due: Option<Duration>,
     /// What has changed since the health checks asked last.
     to_check: BTreeSet<GroupId>,
+    /// What has changed since it was asked last who is counted at the endpoints.
+    to_count: BTreeSet<GroupId>,
 }
 
 impl World {
@@ -202,6 +204,7 @@ impl World {
     pub fn take_changed(&mut self) -> Vec<GroupId> {
         let changed: Vec<GroupId> = std::mem::take(&mut self.changed).into_iter().collect();
         self.to_check.extend(&changed);
+        self.to_count.extend(&changed);
         for id in &changed {
             let Some(group) = self.groups.get_mut(id.place()) else { continue };
             if let Some(name) = group.take_if(|group| group.is_empty()).map(|group| group.name) {
@@ -216,6 +219,11 @@ impl World {
     /// The same for the health checks, which follow when the maps have been written.
     pub fn take_to_check(&mut self) -> Vec<GroupId> {
         std::mem::take(&mut self.to_check).into_iter().collect()
+    }
+
+    /// The same for who is counted at the endpoints.
+    pub fn take_to_count(&mut self) -> Vec<GroupId> {
+        std::mem::take(&mut self.to_count).into_iter().collect()
     }
 
     /// Every group.

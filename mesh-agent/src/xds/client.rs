@@ -13,7 +13,7 @@ use mesh_xds::ads::{
 use mesh_xds::backoff::Backoff;
 use mesh_xds::client::{DeltaClient, Push};
 use mesh_xds::server::NodeInfo;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -87,6 +87,17 @@ pub struct Client {
     pub line: watch::Sender<Line>,
     /// Where to say what is new, for the copy on disk.
     pub save: Sender<Changes>,
+    /// Who wants to know what is held.
+    pub asked: mpsc::UnboundedReceiver<oneshot::Sender<Known>>,
+}
+
+/// What the node holds.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Number of the update that it is of.
+    pub commit: u64,
+    /// Type, name and version of each resource.
+    pub resources: Vec<(String, String, String)>,
 }
 
 /// Why a stream ended.
@@ -172,6 +183,11 @@ impl Client {
                 response = responses.message() => response,
                 // A new stream brings again what this one rejected.
                 Ok(()) = recoveries.changed() => return Err(StreamError::Recovered),
+                Some(reply) = self.asked.recv() => {
+                    // Whoever asked may have gone.
+                    drop(reply.send(self.known()));
+                    continue;
+                }
             };
             let response = response.map_err(status)?.ok_or(StreamError::Closed)?;
             let push = match self.machine.on_response(response) {
@@ -195,6 +211,12 @@ impl Client {
                 backoff.reset();
             }
         }
+    }
+
+    fn known(&self) -> Known {
+        let known = self.machine.known();
+        let owned = known.map(|(url, name, version)| (url.into(), name.into(), version.into()));
+        Known { commit: self.commit, resources: owned.collect() }
     }
 
     /// Has what is said of health applied, then answers it. Neither waits for the push that is

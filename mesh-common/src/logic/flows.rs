@@ -23,7 +23,9 @@ pub fn to_frontend(flows: &Flows, addr: &IpKey, port: u16) -> Option<usize> {
 #[must_use]
 #[inline(always)]
 pub fn from_backend(flows: &Flows, addr: &IpKey, port: u16) -> Option<usize> {
-    let mut found = None;
+    // Beyond the end: none. An `Option` would have no number where there is none, which the compiler may
+    // compare before it looks whether there is one, and the verifier refuses.
+    let mut found = FLOWS;
     let mut youngest = u32::MAX;
     let mut at = 0;
     while at < FLOWS {
@@ -34,12 +36,12 @@ pub fn from_backend(flows: &Flows, addr: &IpKey, port: u16) -> Option<usize> {
             && age <= youngest
             && flow.backend_addr.is(addr)
         {
-            found = Some(at);
+            found = at;
             youngest = age;
         }
         at += 1;
     }
-    found
+    if found < FLOWS { Some(found) } else { None }
 }
 
 /// Where a new flow goes: a free entry, else the one used longest ago.

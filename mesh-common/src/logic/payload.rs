@@ -8,6 +8,8 @@
 pub mod state {
     /// Established.
     pub const ESTABLISHED: u32 = 1;
+    /// Our FIN sent, theirs not seen.
+    pub const FIN_WAIT1: u32 = 4;
     /// Our FIN sent and acknowledged, theirs not seen.
     pub const FIN_WAIT2: u32 = 5;
     /// Closed.
@@ -45,6 +47,18 @@ pub const fn sent(end: &Final) -> u64 {
         _ => false,
     };
     end.acked.saturating_sub(1 + fin as u64)
+}
+
+/// Payload bytes sent by the end that has accepted the connection, of which `in_flight` were not
+/// acknowledged: what a client acknowledges together with its reset, the kernel does not look at.
+/// The counter begins behind the SYN (`tcp_create_openreq_child`). One too few if it was closed
+/// before there was room in the client's window for the FIN.
+#[must_use]
+#[inline(always)]
+pub const fn sent_by_server(end: &Final, in_flight: u32) -> u64 {
+    let fin =
+        matches!(end.from, state::FIN_WAIT1 | state::FIN_WAIT2 | state::LAST_ACK | state::CLOSING);
+    (end.acked + in_flight as u64).saturating_sub(fin as u64)
 }
 
 /// Payload bytes received. One too few if a half-closed socket received data and was then
@@ -85,6 +99,16 @@ mod tests {
         assert_eq!((sent(&end), received(&end)), (100, 200));
         let reset = Final { all_acked: false, acked: 101, ..end };
         assert_eq!(sent(&reset), 100);
+        let server = Final { acked: 101, ..end };
+        assert_eq!((sent_by_server(&server, 0), received(&server)), (100, 200));
+        let lost = Final { all_acked: false, acked: 80, ..end };
+        assert_eq!(sent_by_server(&lost, 21), 100);
+    }
+
+    #[test]
+    fn what_a_client_took_before_its_reset_was_sent() {
+        let end = Final { all_acked: false, acked: 0, ..END };
+        assert_eq!((sent_by_server(&end, 100), received(&end)), (100, 200));
     }
 
     #[test]

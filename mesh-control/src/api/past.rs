@@ -13,12 +13,20 @@ pub(super) async fn history(
     store: &Arc<dyn Store>,
     reference: &ObjectRef,
 ) -> Result<Vec<Change>, Status> {
-    let wanted = reference.clone();
-    let changes = off_thread(store, move |store| store.history(&wanted)).await?;
+    let changes = changes_of(store, reference).await?;
     if changes.is_empty() {
         return Err(errors::not_found(std::slice::from_ref(reference)));
     }
     Ok(changes)
+}
+
+/// The same, of an object of which nothing may be known.
+pub(super) async fn changes_of(
+    store: &Arc<dyn Store>,
+    reference: &ObjectRef,
+) -> Result<Vec<Change>, Status> {
+    let wanted = reference.clone();
+    off_thread(store, move |store| store.history(&wanted)).await
 }
 
 /// What has happened since a revision.

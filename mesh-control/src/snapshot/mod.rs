@@ -58,7 +58,8 @@ fn finish(builder: Builder, revision: u64) -> Snapshot {
     builder.insert(REVISION, REVISION_NAME, Resource::new(version, body)).build()
 }
 
-fn resource(object: &Object) -> Resource {
+/// An object as agents get it.
+pub(crate) fn resource(object: &Object) -> Resource {
     let (body, version) = match object {
         Object::Service(service) => encode(&wire::Service::from(service)),
         Object::Endpoint(endpoint) => encode(&wire::Endpoint::from(endpoint)),

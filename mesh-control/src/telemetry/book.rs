@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Collect;
-use super::collector::{Change, Collector, NodeId, Report, TooManyNodes};
+use super::collector::{Change, Collector, NodeId, Report, Reporting, TooManyNodes};
 use super::config::TrafficConfig;
 use super::edge::Select;
 use super::metrics::{Size, TelemetryMetrics};
@@ -182,6 +182,11 @@ impl TrafficBook {
         let history = self.history.lock();
         let squeezed = u64::try_from(history.table().squeezed()).unwrap_or(u64::MAX);
         (Picture::new(&history, select, seconds, most), squeezed)
+    }
+
+    /// Looks at how the reports of each node come in.
+    pub fn each_reporter(&self, now: Instant, mut look: impl FnMut(Reporting<'_>)) {
+        self.lock().collector.reporters(now).for_each(&mut look);
     }
 
     /// Does what is due at a time.

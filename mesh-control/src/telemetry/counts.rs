@@ -1,12 +1,54 @@
 //! What is counted of an edge: once as totals since the node began to count, once as the growth
 //! within a step of time.
 
+use std::array;
+
+use mesh_api::wire::Cause;
+
+/// How many numbers there are that are no parts of others.
+const WHOLE: usize = 11;
+
 /// How many numbers there are.
-pub const NUMBERS: usize = 11 + CAUSES.len();
+pub const NUMBERS: usize = WHOLE + CAUSES.len() + REFUSALS.len();
 
 /// Why connections did not get established, in the order of [`Counts::failures`]. The last one
 /// takes what has another name.
 pub const CAUSES: [&str; 5] = ["refused", "timed_out", "unreachable", "given_up", "other"];
+
+/// Why connects were refused, in the order of [`Counts::refusals`]. The last one takes what has
+/// another name.
+pub const REFUSALS: [&str; 10] = [
+    "no_backend_refused",
+    "other_family",
+    "torn",
+    "dangling",
+    "breaker_open",
+    "max_connections",
+    "max_pending",
+    "backends_busy",
+    "contended",
+    "other",
+];
+
+/// Numbers by the name of their cause; the last one takes what has another name.
+#[must_use]
+pub fn by_cause<const N: usize>(names: &[&str; N], causes: &[Cause]) -> [u64; N] {
+    let mut counts = [0_u64; N];
+    for cause in causes {
+        let found = names.iter().position(|name| *name == cause.name);
+        if let Some(count) = counts.get_mut(found.unwrap_or(N.saturating_sub(1))) {
+            *count = count.saturating_add(cause.count);
+        }
+    }
+    counts
+}
+
+/// Those of these that are not 0.
+#[must_use]
+pub fn causes<const N: usize>(names: &[&str; N], counts: [u64; N]) -> Vec<Cause> {
+    let counted = names.iter().zip(counts).filter(|(_, count)| *count > 0);
+    counted.map(|(name, count)| Cause { name: (*name).to_owned(), count }).collect()
+}
 
 /// The numbers of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,12 +77,14 @@ pub struct Counts {
     pub passed: u64,
     /// Of `failed`, by [`CAUSES`].
     pub failures: [u64; CAUSES.len()],
+    /// Of `refused`, by [`REFUSALS`]; what is missing has no cause that is known.
+    pub refusals: [u64; REFUSALS.len()],
 }
 
 impl Counts {
     /// All numbers, in the order of the fields.
     #[must_use]
-    pub const fn to_array(&self) -> [u64; NUMBERS] {
+    pub fn to_array(&self) -> [u64; NUMBERS] {
         let Self {
             attempts,
             opened,
@@ -53,9 +97,10 @@ impl Counts {
             duration_us,
             refused,
             passed,
-            failures: [f0, f1, f2, f3, f4],
+            failures,
+            refusals,
         } = *self;
-        [
+        let whole: [u64; WHOLE] = [
             attempts,
             opened,
             closed,
@@ -67,17 +112,18 @@ impl Counts {
             duration_us,
             refused,
             passed,
-            f0,
-            f1,
-            f2,
-            f3,
-            f4,
-        ]
+        ];
+        let mut numbers = [0; NUMBERS];
+        let all = whole.into_iter().chain(failures).chain(refusals);
+        for (number, it) in numbers.iter_mut().zip(all) {
+            *number = it;
+        }
+        numbers
     }
 
     /// The reverse of [`to_array`](Self::to_array).
     #[must_use]
-    pub const fn from_array(numbers: [u64; NUMBERS]) -> Self {
+    pub fn from_array(numbers: [u64; NUMBERS]) -> Self {
         let [
             attempts,
             opened,
@@ -90,12 +136,9 @@ impl Counts {
             duration_us,
             refused,
             passed,
-            f0,
-            f1,
-            f2,
-            f3,
-            f4,
+            parts @ ..,
         ] = numbers;
+        let part = |at: usize| parts.get(at).copied().unwrap_or(0);
         Self {
             attempts,
             opened,
@@ -108,7 +151,8 @@ impl Counts {
             duration_us,
             refused,
             passed,
-            failures: [f0, f1, f2, f3, f4],
+            failures: array::from_fn(part),
+            refusals: array::from_fn(|at| part(CAUSES.len() + at)),
         }
     }
 
@@ -127,18 +171,21 @@ impl Counts {
         *self = Self::from_array(sum);
     }
 
-    /// What was counted since `before`, and whether the totals have fallen. One that has fallen
-    /// began anew, so that all of it was counted since (as Prometheus has it with counters).
+    /// What was counted since `before`, and whether a total has fallen. Where all have, they began
+    /// anew, so that all of them was counted since (as Prometheus has it with counters); one that has
+    /// fallen alone was corrected, and nothing was counted.
     #[must_use]
     pub fn since(&self, before: &Self) -> (Self, bool) {
-        let mut growth = self.to_array();
-        for (number, less) in growth.iter_mut().zip(before.to_array()) {
-            match number.checked_sub(less) {
-                Some(difference) => *number = difference,
-                None => return (*self, true),
-            }
+        let both = || self.to_array().into_iter().zip(before.to_array());
+        let fell = both().any(|(now, before)| now < before);
+        if fell && both().all(|(now, before)| before == 0 || now < before) {
+            return (*self, true);
         }
-        (Self::from_array(growth), false)
+        let mut growth = before.to_array();
+        for (number, now) in growth.iter_mut().zip(self.to_array()) {
+            *number = now.saturating_sub(*number);
+        }
+        (Self::from_array(growth), fell)
     }
 
     /// Connections that are open, by these totals.

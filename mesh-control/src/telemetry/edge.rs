@@ -1,7 +1,7 @@
 //! Edges: from whom to whom, as reports name them, and what of them the rows of an answer show.
 
 /// What stands for edges that there was no room for.
-pub const OTHER: &str = "other";
+pub use mesh_api::clients::OTHER;
 
 /// Who has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -51,6 +51,9 @@ impl Sim {
             edges: edges.collect(),
             omitted: 0,
             interval: SECOND,
+            moves: Vec::new(),
+            last_move: 0,
+            anew: false,
         };
         let now = self.at(second) + SECOND / 2;
         assert!(!self.book.heard(report, now).unwrap());

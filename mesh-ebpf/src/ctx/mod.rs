@@ -31,6 +31,7 @@ use mesh_common::conn::{ConnFlags, ConnRecord};
 use mesh_common::event::Event;
 use mesh_common::flow::Flows;
 use mesh_common::guard::Transition;
+use mesh_common::inbound::Accepted;
 
 pub(crate) use self::elsewhere::Elsewhere;
 pub(crate) use self::message::Message;
@@ -100,6 +101,14 @@ impl Owner {
         let map = (&raw const maps::accelerated).cast_mut().cast();
         // SAFETY: the map is a socket storage of `Accelerated`.
         unsafe { self.storage(map, create).cast::<Accelerated>().as_mut() }
+    }
+
+    /// The server's end of a connection to an endpoint of this node.
+    #[inline(always)]
+    pub(crate) fn accepted(self, create: bool) -> Option<&'static mut Accepted> {
+        let map = (&raw const maps::accepted).cast_mut().cast();
+        // SAFETY: the map is a socket storage of `Accepted`.
+        unsafe { self.storage(map, create).cast::<Accepted>().as_mut() }
     }
 
     /// Whether the socket may send: after `shutdown(SHUT_WR)`, and when the connection is over, only
@@ -376,4 +385,14 @@ pub(crate) fn send(event: &Event) -> bool {
     let fills = waiting >= PART && waiting % PART < (HEADER + size_of::<Event>()) as u64;
     let flags = if fills { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     maps::events.output_untyped::<Event>(event, flags.into()).is_ok()
+}
+
+/// Sends an event that is made where it is sent from, for programs without room on their stack; false
+/// where the ring is full. Nobody is woken for it.
+#[inline(always)]
+pub(crate) fn send_in_place(event: impl FnOnce() -> Event) -> bool {
+    let Some(mut room) = maps::events.reserve_untyped::<Event>(0) else { return false };
+    room.write(event());
+    room.submit(BPF_RB_NO_WAKEUP.into());
+    true
 }

@@ -111,6 +111,7 @@ fn failed(word: &mut u64, policy: &Policy, whose: Whose, began_ms: u64) {
             ctx::subtract(&mut guard.ejected, 1);
         }
     }
+    // Without a line in the log: below `mesh_tell` there is no stack left for one.
     telemetry::count(Reason::CONTENDED);
 }
 

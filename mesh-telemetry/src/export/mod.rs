@@ -29,6 +29,7 @@ use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::{Layer, Registry};
 
 use crate::args::TraceArgs;
+use crate::past::PastSpans;
 use crate::{Handles, TARGET};
 
 /// Most spans that wait or are being sent; what ends beyond is dropped.
@@ -178,6 +179,11 @@ impl Exporting {
             .with_context_activation(false)
             .with_filter(ours)
             .boxed()
+    }
+
+    /// For spans of what is over.
+    pub(crate) fn past(&self) -> PastSpans {
+        PastSpans(self.provider.tracer("mesh"))
     }
 
     pub(crate) fn stop(self) {

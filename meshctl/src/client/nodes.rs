@@ -1,13 +1,18 @@
 //! The calls that go through the control plane to a node.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::error::Error as _;
 
 use mesh_api::wire;
 use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
 
-use super::{Client, answered, timed};
+use super::{Client, answered, timed, timed_out};
 use crate::failure::Failure;
+
+/// Most bytes that are taken from a node.
+const MOST: usize = 128 << 20;
 
 impl Client {
     /// What a node logs.
@@ -30,6 +35,51 @@ impl Client {
         node_answered(&self.server, answer).map(tonic::Response::into_inner)
     }
 
+    /// What a node should serve against what its maps hold.
+    pub(crate) async fn diff_node(&mut self, node: &str) -> Result<wire::NodeDiff, Failure> {
+        let left = self.limit.left();
+        let message = wire::DiffNodeRequest { node: node.to_owned() };
+        let all = async {
+            let mut stream = self.nodes.diff_node(timed(message, left)).await?.into_inner();
+            let mut whole = wire::NodeDiff::default();
+            while let Some(mut part) = stream.message().await? {
+                part.objects.splice(..0, std::mem::take(&mut whole.objects));
+                part.differences.splice(..0, std::mem::take(&mut whole.differences));
+                part.rejections.splice(..0, std::mem::take(&mut whole.rejections));
+                whole = part;
+            }
+            Ok(whole)
+        };
+        let answer = tokio::time::timeout(left, all).await;
+        node_answered(&self.server, answer)
+    }
+
+    /// What a node knows of itself, or the control plane: files by name.
+    pub(crate) async fn bundle(
+        &mut self,
+        node: &str,
+        since_ms: u64,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        let left = self.limit.left();
+        let what = Some(wire::GetBundle { since_ms });
+        let message = wire::GetBundleRequest { node: node.to_owned(), what };
+        let all = async {
+            let mut stream = self.nodes.get_bundle(timed(message, left)).await?.into_inner();
+            let mut files: BTreeMap<String, String> = BTreeMap::new();
+            let mut size = 0;
+            while let Some(wire::Bundle { name, content, .. }) = stream.message().await? {
+                size += content.len();
+                if size > MOST {
+                    return Err(Status::out_of_range("it sends more than a report takes"));
+                }
+                files.entry(name).or_default().push_str(&content);
+            }
+            Ok(files)
+        };
+        let answer = tokio::time::timeout(left, all).await;
+        node_answered(&self.server, answer)
+    }
+
     /// The open connections of a node, and how many more there are.
     pub(crate) async fn connections(
         &mut self,
@@ -49,6 +99,29 @@ impl Client {
         };
         let answer = tokio::time::timeout(left, all).await;
         node_answered(&self.server, answer)
+    }
+
+    /// What becomes of a node's connections, as it happens.
+    pub(crate) async fn tap(
+        &mut self,
+        node: &str,
+        what: wire::Tap,
+    ) -> Result<tonic::Streaming<wire::Tapped>, Failure> {
+        let message = wire::TapRequest { node: node.to_owned(), what: Some(what) };
+        let answer = tokio::time::timeout(self.limit.left(), self.nodes.tap(message)).await;
+        node_answered(&self.server, answer).map(tonic::Response::into_inner)
+    }
+
+    /// What a stream about a node has ended with.
+    pub(crate) fn node_failure(&self, status: Status) -> Failure {
+        let Err(failure) = node_answered::<Infallible>(&self.server, Ok(Err(status)));
+        failure
+    }
+
+    /// What comes from a stream that always has something to say.
+    pub(crate) async fn in_time<T>(&self, next: impl Future<Output = T>) -> Result<T, Failure> {
+        let next = tokio::time::timeout(self.limit.left(), next).await;
+        next.map_err(|_elapsed| timed_out(&self.server))
     }
 }
 

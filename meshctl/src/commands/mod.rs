@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod bug_report;
 pub(crate) mod completion;
 pub(crate) mod connections;
 pub(crate) mod delete;
@@ -16,6 +17,7 @@ pub(crate) mod rollback;
 pub(crate) mod stat;
 pub(crate) mod status;
 mod stay;
+pub(crate) mod tap;
 pub(crate) mod top;
 pub(crate) mod version;
 mod wait;

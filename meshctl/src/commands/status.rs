@@ -14,7 +14,14 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let response = client.status(wire::StatusRequest {}).await?;
     let unhealthy = wire::ListHealthRequest { unhealthy_only: true, ..Default::default() };
     let health = client.health(unhealthy).await?;
-    let status = Status { health: health.map(Health::from), ..Status::from(response) };
+    let mut status = Status { health: health.map(Health::from), ..Status::from(response) };
+    let by = wire::GroupBy::Node.into();
+    match client.stat(wire::StatRequest { by, ..wire::StatRequest::default() }).await {
+        Ok(stat) => status.reported(&stat),
+        // It does not gather traffic.
+        Err(Failure::Declined { .. }) => {}
+        Err(failure) => return Err(failure),
+    }
     let names = || status.nodes.iter().map(|node| format!("node/{}", node.name)).collect();
     emit_value(context, &status, names, |wide| status.table(&context.server, wide, context.style))
 }
@@ -22,16 +29,16 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 /// What is printed; the JSON form is for scripts, so its names stay.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+pub(super) struct Status {
     version: String,
-    revision: u64,
+    pub(super) revision: u64,
     services: u64,
     endpoints: u64,
     service_configs: u64,
     /// Nothing from a control plane that does not gather it.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
 }
 
 /// How much keeps connections away.
@@ -82,25 +89,28 @@ impl Health {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Node {
+pub(super) struct Node {
     #[serde(rename = "node")]
-    name: String,
-    version: String,
-    connected: bool,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) connected: bool,
     /// Connected, serving the newest revision, refusing nothing.
-    in_sync: bool,
-    live_revision: u64,
-    live_age_ms: u64,
-    sent_revision: u64,
-    since_ms: u64,
-    rejections: Vec<Rejection>,
+    pub(super) in_sync: bool,
+    pub(super) live_revision: u64,
+    pub(super) live_age_ms: u64,
+    pub(super) sent_revision: u64,
+    pub(super) since_ms: u64,
+    pub(super) rejections: Vec<Rejection>,
+    /// Whether what it counts is late to arrive; absent where it has never reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reports_late: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Rejection {
-    revision: u64,
-    message: String,
+pub(super) struct Rejection {
+    pub(super) revision: u64,
+    pub(super) message: String,
 }
 
 impl From<wire::StatusResponse> for Status {
@@ -134,11 +144,12 @@ impl Node {
             sent_revision: node.sent_revision,
             since_ms: node.since_ms,
             rejections: node.rejections.into_iter().map(rejection).collect(),
+            reports_late: None,
         }
     }
 
     /// The state in a word, and whether it is a good one.
-    const fn state(&self) -> (&'static str, Tone) {
+    pub(super) const fn state(&self) -> (&'static str, Tone) {
         if !self.connected {
             ("away", Tone::Bad)
         } else if !self.rejections.is_empty() {
@@ -152,6 +163,16 @@ impl Node {
 }
 
 impl Status {
+    /// Takes over which nodes have reported traffic, and which are late to.
+    fn reported(&mut self, stat: &wire::StatResponse) {
+        let of = |row: &wire::StatRow| row.edge.as_ref().map(|edge| edge.source_node.clone());
+        let known: Vec<String> = stat.rows.iter().filter_map(of).collect();
+        for node in &mut self.nodes {
+            let late = stat.stale_nodes.contains(&node.name);
+            node.reports_late = (late || known.contains(&node.name)).then_some(late);
+        }
+    }
+
     fn table(&self, server: &str, wide: bool, style: Style) -> String {
         let mut out = format!(
             "Control plane {server}, version {}: revision {}; services {}, endpoints {}, \
@@ -167,7 +188,7 @@ impl Status {
         }
         let mut heading = vec!["NODE", "CONNECTED", "LIVE", "IN-SYNC", "AGE", "REJECTIONS"];
         if wide {
-            heading.extend(["SENT", "SINCE", "VERSION"]);
+            heading.extend(["SENT", "SINCE", "REPORTS", "VERSION"]);
         }
         let mut table = Table::new(&heading);
         for node in &self.nodes {
@@ -185,6 +206,12 @@ impl Status {
             if wide {
                 row.push((node.sent_revision.to_string(), None));
                 row.push((time::age(node.since_ms), None));
+                let (reports, tone) = match node.reports_late {
+                    None => ("", None),
+                    Some(false) => ("yes", None),
+                    Some(true) => ("late", Some(Tone::Bad)),
+                };
+                row.push((reports.to_owned(), tone));
                 row.push((node.version.clone(), None));
             }
             table.toned(row);
@@ -254,6 +281,34 @@ e      yes         0      behind    -     0
 
 d rejects revision 12: default/reviews: no room
 "
+        );
+    }
+
+    #[test]
+    fn late_reports_are_told_apart_from_none() {
+        let mut status = Status::from(wire::StatusResponse {
+            nodes: vec![
+                node("a", true, 12, None),
+                node("b", true, 12, None),
+                node("c", true, 12, None),
+            ],
+            ..wire::StatusResponse::default()
+        });
+        let row = |name: &str| wire::StatRow {
+            edge: Some(wire::Edge { source_node: name.to_owned(), ..wire::Edge::default() }),
+            ..wire::StatRow::default()
+        };
+        let stale_nodes = vec!["b".to_owned()];
+        let rows = vec![row("a"), row("b")];
+        status.reported(&wire::StatResponse { rows, stale_nodes, series_omitted: 0 });
+        let text = status.table("http://x", true, Style::PLAIN);
+        let column = |line: &str| line.split_whitespace().nth(8).map(str::to_owned);
+        let all: Vec<_> = text.lines().skip(2).filter_map(column).collect();
+        assert_eq!(all, ["REPORTS", "yes", "late", "-"], "{text}");
+        let json = serde_json::to_value(&status).expect("JSON");
+        assert_eq!(
+            (&json["nodes"][1]["reportsLate"], &json["nodes"][2]["reportsLate"]),
+            (&true.into(), &().into())
         );
     }
 

@@ -32,6 +32,14 @@ impl Table {
         Self { rows: Vec::new(), widths: Vec::new() }
     }
 
+    /// The same, with columns that are so wide from the beginning on.
+    pub(crate) fn at_least(mut self, widths: &[usize]) -> Self {
+        for (width, least) in self.widths.iter_mut().zip(widths) {
+            *width = (*width).max(*least);
+        }
+        self
+    }
+
     /// Adds a row. An empty cell shows as `-`.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.toned(cells.into_iter().map(|text| (text, None)).collect());

@@ -59,6 +59,8 @@ pub(crate) struct Counts {
     pub(crate) failures: BTreeMap<String, u64>,
     /// Connects that no backend could take and that got an error.
     pub(crate) refused: u64,
+    /// Of `refused`, by cause.
+    pub(crate) refusals: BTreeMap<String, u64>,
     /// Connects that no backend could take and that were let through.
     pub(crate) passed: u64,
     /// Payload of ended connections, as the client sees it.
@@ -87,13 +89,16 @@ pub(crate) struct Rates {
 
 impl From<wire::Traffic> for Counts {
     fn from(it: wire::Traffic) -> Self {
+        let causes =
+            |causes: Vec<wire::Cause>| causes.into_iter().map(|it| (it.name, it.count)).collect();
         Self {
             attempts: it.attempts,
             opened: it.opened,
             closed: it.closed,
             failed: it.failed,
-            failures: it.failures.into_iter().map(|it| (it.name, it.count)).collect(),
+            failures: causes(it.failures),
             refused: it.refused,
+            refusals: causes(it.refusals),
             passed: it.passed,
             bytes_sent: it.bytes_sent,
             bytes_received: it.bytes_received,
@@ -102,6 +107,26 @@ impl From<wire::Traffic> for Counts {
             duration_us: it.duration_us,
         }
     }
+}
+
+impl Counts {
+    /// Why connections failed.
+    pub(crate) fn failed_by(&self) -> Vec<(&str, u64)> {
+        by_cause(&self.failures, self.failed)
+    }
+
+    /// Why connects were refused.
+    pub(crate) fn refused_by(&self) -> Vec<(&str, u64)> {
+        by_cause(&self.refusals, self.refused)
+    }
+}
+
+/// The causes that there were, and how much has none: an older agent has counted it, say.
+fn by_cause(causes: &BTreeMap<String, u64>, whole: u64) -> Vec<(&str, u64)> {
+    let named: u64 = causes.values().sum();
+    let rest = ("not known", whole.saturating_sub(named));
+    let causes = causes.iter().map(|(name, count)| (name.as_str(), *count));
+    causes.chain([rest]).filter(|(_, count)| *count > 0).collect()
 }
 
 impl From<wire::Edge> for Subject {

@@ -60,7 +60,8 @@ impl By {
         found.map(|(by, _)| *by)
     }
 
-    const fn wire(self) -> wire::GroupBy {
+    /// On the wire.
+    pub(crate) const fn wire(self) -> wire::GroupBy {
         match self {
             Self::Service => wire::GroupBy::Service,
             Self::Edge => wire::GroupBy::Edge,

@@ -34,6 +34,10 @@ pub(crate) fn row(namespace: &str, service: &str, opened: u64, failed: u64) -> w
         refused: times * (failed / 2),
         passed: 0,
         failures: vec![wire::Cause { name: "timed_out".to_owned(), count: times * failed }],
+        refusals: vec![wire::Cause {
+            name: "breaker_open".to_owned(),
+            count: times * (failed / 4),
+        }],
     };
     wire::StatRow {
         edge: Some(wire::Edge {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use mesh_api::wire;
+use mesh_api::wire::telemetry_reports_client::TelemetryReportsClient;
 use mesh_control::app;
 use mesh_control::config::{Config, LogFormat, TraceArgs};
 use mesh_control::telemetry::config::TrafficConfig;
@@ -39,6 +41,7 @@ impl Control {
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),
             traffic: TrafficConfig::default(),
+            web: mesh_control::config::Switch::Off,
         };
         let bound = runtime.block_on(app::build(config)).expect("starts");
         Self { server: format!("http://{}", bound.grpc), runtime, folder, bound: Some(bound) }
@@ -58,6 +61,15 @@ impl Control {
     /// A node that subscribes and acknowledges.
     pub(crate) fn node(&self, name: &str) -> Node {
         Node::start(&self.runtime, &self.server, name)
+    }
+
+    /// What a node has counted.
+    pub(crate) fn report(&self, report: wire::ReportTrafficRequest) {
+        let server = self.server.clone();
+        self.runtime.block_on(async {
+            let client = TelemetryReportsClient::connect(server).await;
+            client.expect("connected").report(report).await.expect("reported");
+        });
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Run {

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod describe;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod live;

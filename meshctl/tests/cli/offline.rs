@@ -205,6 +205,10 @@ fn usage_errors_end_with_2() {
         &["health", "ep/a"],
         &["health", "a", "b"],
         &["health", "-n", "Default"],
+        &["diff"],
+        &["diff", "n1"],
+        &["diff", "node/"],
+        &["diff", "node/n1", "-f", "x"],
         &["completion", "cmd.exe"],
     ] {
         let run = run(NOWHERE, args).code(2);

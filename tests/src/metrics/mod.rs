@@ -30,12 +30,17 @@ impl Metrics {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
     }
 
-    /// Sum over all samples of `name` that carry all of `labels`.
+    /// Sum over all samples of `name` that carry all of `labels`. What endpoints' nodes count as well is
+    /// left out, unless `labels` say which reporter is meant.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let twice = |sample: &&Sample| {
+            sample.labels.get("reporter").is_some_and(|by| by == "destination")
+                && labels.iter().all(|(key, _)| *key != "reporter")
+        };
         self.0
             .iter()
-            .filter(|sample| sample.name == name)
+            .filter(|sample| sample.name == name && !twice(sample))
             .filter(|sample| {
                 labels
                     .iter()

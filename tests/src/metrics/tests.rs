@@ -23,6 +23,7 @@ use mesh_agent::worker::Stats;
 use mesh_agent::xds::client::Line;
 use mesh_api::model::Health;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
+use mesh_common::refusal::RefusalCounters;
 use mesh_control::health::aggregate::Counts;
 use mesh_control::metrics::Metrics as Control;
 use mesh_control::telemetry::Collect as _;
@@ -73,9 +74,11 @@ fn agent() -> String {
     let stats = Stats {
         totals: [(account.clone(), BackendCounters::default())].into(),
         edges: [((Source::Unknown, account.clone()), row)].into(),
-        without_backend: [(account, ServiceCounters::default())].into(),
+        without_backend: [(account.clone(), ServiceCounters::default())].into(),
+        refusals: [((Source::Unknown, account), RefusalCounters::ZERO)].into(),
         reasons: vec![("torn", 1)],
         usage: vec![("conns", 1, 2)],
+        settled: true,
         ..Stats::default()
     };
     let now = tokio::time::Instant::now();

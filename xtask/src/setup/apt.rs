@@ -36,7 +36,7 @@ enum Need {
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 22] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -132,6 +132,16 @@ const PACKAGES: [Package; 20] = [
         name: "prometheus",
         reason: "reads the metrics and answers queries, in tests; brings promtool",
         need: Need::Program("prometheus"),
+    },
+    Package {
+        name: "chromium",
+        reason: "a browser, in which tests use the control plane's page",
+        need: Need::Program("chromium"),
+    },
+    Package {
+        name: "chromium-driver",
+        reason: "lets tests click, type and read in that browser",
+        need: Need::Program("chromedriver"),
     },
 ];
 

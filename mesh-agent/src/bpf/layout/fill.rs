@@ -291,6 +291,8 @@ pub(super) fn last(directory: &Path) -> Result<(Sources, Last), LayoutError> {
         reasons: reason_id,
         // It stays.
         edges: 0,
+        inbound: 0,
+        refusals: 0,
     };
     let mut last = Last { backends, services, reasons, own: ServiceCounters::default() };
     // The indices of the canary are somebody else's in larger maps.

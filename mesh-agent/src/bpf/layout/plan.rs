@@ -27,8 +27,9 @@ pub(in crate::bpf) type Sizes = BTreeMap<&'static str, u32>;
 pub(in crate::bpf) type Layouts = BTreeMap<&'static str, Layout>;
 
 /// Maps that belong to open sockets, or to agents of every layout: they are not translated.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 17] = [
     names::EDGES,
+    names::REFUSALS,
     names::CONNS,
     names::CONNS_INDEX,
     names::CONNS_STATE,
@@ -39,6 +40,10 @@ const FIXED: [&str; 12] = [
     names::PAIRS,
     names::SOCKETS,
     names::ACCELERATED,
+    names::LOCALS,
+    names::PEERS,
+    names::INBOUND,
+    names::ACCEPTED,
     names::TUNABLES,
 ];
 

@@ -4,7 +4,9 @@
 pub mod affinity;
 pub mod conns;
 mod forget;
+mod inbound;
 pub mod pairs;
+mod pins;
 pub mod words;
 
 use std::io;
@@ -18,17 +20,21 @@ use mesh_common::frontend::{Frontend, FrontendKey};
 use mesh_common::names;
 use mesh_common::policy::Policy;
 use mesh_common::reason::Reason;
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::{ServiceFlags, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
 use mesh_common::state::{BackendState, ServiceState};
 use mesh_common::tunables::{TunableFlags, Tunables};
 
 use self::forget::Guards;
+pub use self::inbound::KernelInbound;
+use self::pins::{delete, mapped};
+pub(crate) use self::pins::{open_error, pinned, read_error};
+use super::inbound::InboundMaps;
 use super::{Held, MapError, MapStore};
 use crate::bpf;
 use crate::bpf::auto::AutoClients;
-use crate::bpf::load::map_path;
-use crate::bpf::mapped::{Access, Mapped, Order};
+use crate::bpf::mapped::{Mapped, Order};
 use crate::bpf::pinned::{Pinned, boot};
 use crate::canary;
 use crate::compile::Limits;
@@ -50,7 +56,9 @@ pub struct KernelMaps {
     auto: AutoClients,
     backend_counters: Arc<Pinned<u32, BackendCounters>>,
     edges: Pinned<EdgeKey, EdgeCounters>,
+    inbound: KernelInbound,
     service_counters: Pinned<u32, ServiceCounters>,
+    refusals: Pinned<RefusalKey, RefusalCounters>,
     reasons: Pinned<u32, ReasonCount>,
     tunables: Pinned<u32, Tunables>,
 }
@@ -70,7 +78,9 @@ impl KernelMaps {
             auto: AutoClients::open(pin_path)?,
             backend_counters: Arc::new(pinned(pin_path, names::BACKEND_COUNTERS)?),
             edges: pinned(pin_path, names::EDGES)?,
+            inbound: KernelInbound::open(pin_path)?,
             service_counters: pinned(pin_path, names::SERVICE_COUNTERS)?,
+            refusals: pinned(pin_path, names::REFUSALS)?,
             reasons: pinned(pin_path, names::REASONS)?,
             tunables: pinned(pin_path, names::TUNABLES)?,
         })
@@ -85,6 +95,8 @@ impl KernelMaps {
             services: self.service_counters.info().id,
             reasons: self.reasons.info().id,
             edges: self.edges.info().id,
+            inbound: self.inbound.id(),
+            refusals: self.refusals.info().id,
         })
     }
 
@@ -114,44 +126,6 @@ impl KernelMaps {
             }
         })
     }
-}
-
-/// Deletes entries; those that are not there are no error.
-fn delete<K: aya::Pod, V: aya::Pod>(
-    of: &Pinned<K, V>,
-    map: &'static str,
-    mut keys: &[K],
-) -> Result<(), MapError> {
-    loop {
-        match of.delete(keys) {
-            Ok(()) => return Ok(()),
-            Err((done, source)) if source.kind() == io::ErrorKind::NotFound => {
-                keys = keys.get(done + 1..).unwrap_or_default();
-            }
-            Err((_, source)) => return Err(MapError::Write { map, source: source.into() }),
-        }
-    }
-}
-
-pub(crate) fn pinned<K: aya::Pod, V: aya::Pod>(
-    pin_path: &Path,
-    map: &'static str,
-) -> Result<Pinned<K, V>, MapError> {
-    let path = map_path(pin_path, map);
-    Pinned::open(&path).map_err(open_error(&path))
-}
-
-fn mapped<T: aya::Pod>(pin_path: &Path, map: &'static str) -> Result<Mapped<T>, MapError> {
-    let path = map_path(pin_path, map);
-    Mapped::open(&path, Access::Write).map_err(open_error(&path))
-}
-
-pub(crate) fn open_error(path: &Path) -> impl Fn(io::Error) -> MapError {
-    move |source| MapError::Open { path: path.display().to_string(), source: source.into() }
-}
-
-pub(crate) fn read_error(map: &'static str) -> impl Fn(io::Error) -> MapError {
-    move |source| MapError::Read { map, source: source.into() }
 }
 
 /// Whether a store in memory was within the map.
@@ -337,6 +311,20 @@ impl MapStore for KernelMaps {
         delete(&self.edges, names::EDGES, keys)
     }
 
+    fn refusals(&self) -> Result<Vec<(RefusalKey, RefusalCounters)>, MapError> {
+        let mut refusals = Vec::new();
+        let read = self.refusals.each(|key, values| refusals.push((key, total(values))));
+        read.map_err(read_error(names::REFUSALS)).map(|()| refusals)
+    }
+
+    fn delete_refusals(&mut self, keys: &[RefusalKey]) -> Result<(), MapError> {
+        delete(&self.refusals, names::REFUSALS, keys)
+    }
+
+    fn inbound(&mut self) -> Option<&mut dyn InboundMaps> {
+        Some(&mut self.inbound)
+    }
+
     fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, MapError> {
         self.backend_counters.entries(end, total).map_err(read_error(names::BACKEND_COUNTERS))
     }
@@ -353,6 +341,20 @@ impl KernelMaps {
             let flag = TunableFlags::ACCESS_LOG;
             *flags = if on { flags.and(flag) } else { flags.without(flag) };
         })
+    }
+
+    /// Has the programs tell of every connection, for taps, or not.
+    pub fn tap(&self, on: bool) -> Result<(), MapError> {
+        self.change_tunables(|Tunables { flags, .. }| {
+            let flag = TunableFlags::TAP;
+            *flags = if on { flags.and(flag) } else { flags.without(flag) };
+        })
+    }
+
+    /// How many events have found no room in the ring.
+    pub fn lost_events(&self) -> Result<u64, MapError> {
+        let values = self.reasons.entry(Reason::EVENT_LOST.code);
+        values.map(|values| total(&values).count).map_err(read_error(names::REASONS))
     }
 
     fn tunables(&self) -> Result<Tunables, MapError> {

@@ -2,6 +2,7 @@
 //! and for the property that no order of events shows a dangling state.
 
 pub mod guards;
+pub mod inbound;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -9,9 +10,12 @@ use std::collections::BTreeMap;
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ServiceCounters};
 use mesh_common::edge::{EdgeCounters, EdgeKey};
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::ServiceIndex;
 
+use self::inbound::MemoryInbound;
 pub use self::reader::{Client, Outcome, Reader};
+use super::inbound::InboundMaps;
 use super::{Held, MapError, MapStore};
 use crate::compile::Limits;
 use crate::diff::MapOp;
@@ -23,6 +27,9 @@ pub struct MemoryMaps {
     image: MapImage,
     counters: BTreeMap<BackendIndex, BackendCounters>,
     edges: BTreeMap<EdgeKey, EdgeCounters>,
+    service_counters: BTreeMap<ServiceIndex, ServiceCounters>,
+    refusals: BTreeMap<RefusalKey, RefusalCounters>,
+    inbound: MemoryInbound,
     limits: Limits,
     held: Held,
 }
@@ -35,6 +42,9 @@ impl MemoryMaps {
             image: MapImage::default(),
             counters: BTreeMap::new(),
             edges: BTreeMap::new(),
+            service_counters: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            inbound: MemoryInbound::default(),
             limits,
             held: Held::default(),
         }
@@ -48,6 +58,21 @@ impl MemoryMaps {
     /// Sets what the programs have counted by client.
     pub fn count_edge(&mut self, key: EdgeKey, counters: EdgeCounters) {
         self.edges.insert(key, counters);
+    }
+
+    /// Sets what the programs have counted of a service.
+    pub fn count_service(&mut self, index: ServiceIndex, counters: ServiceCounters) {
+        self.service_counters.insert(index, counters);
+    }
+
+    /// Sets what the programs have counted by client that was refused.
+    pub fn count_refusal(&mut self, key: RefusalKey, counters: RefusalCounters) {
+        self.refusals.insert(key, counters);
+    }
+
+    /// The maps of connections to this node's endpoints.
+    pub const fn inbound_mut(&mut self) -> &mut MemoryInbound {
+        &mut self.inbound
     }
 
     /// Replaces what they hold.
@@ -89,8 +114,8 @@ impl MapStore for MemoryMaps {
         Ok(self.counters.get(&index).copied().unwrap_or_default())
     }
 
-    fn service_counters(&self, _index: ServiceIndex) -> Result<ServiceCounters, MapError> {
-        Ok(ServiceCounters::default())
+    fn service_counters(&self, index: ServiceIndex) -> Result<ServiceCounters, MapError> {
+        Ok(self.service_counters.get(&index).copied().unwrap_or_default())
     }
 
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
@@ -102,5 +127,20 @@ impl MapStore for MemoryMaps {
             self.edges.remove(key);
         }
         Ok(())
+    }
+
+    fn refusals(&self) -> Result<Vec<(RefusalKey, RefusalCounters)>, MapError> {
+        Ok(self.refusals.iter().map(|(key, counters)| (*key, *counters)).collect())
+    }
+
+    fn delete_refusals(&mut self, keys: &[RefusalKey]) -> Result<(), MapError> {
+        for key in keys {
+            self.refusals.remove(key);
+        }
+        Ok(())
+    }
+
+    fn inbound(&mut self) -> Option<&mut dyn InboundMaps> {
+        Some(&mut self.inbound)
     }
 }

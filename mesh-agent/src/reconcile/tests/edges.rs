@@ -31,7 +31,7 @@ fn open<M: MapStore>(maps: M, directory: &Path, names: Names) -> Reconciler<M> {
 
 fn key<M: MapStore>(reconciler: &Reconciler<M>, cgroup: u64) -> EdgeKey {
     let generation = reconciler.actual().backends.at(FIRST).generation;
-    EdgeKey { cgroup, backend: FIRST, generation, ..EdgeKey::default() }
+    EdgeKey { cgroup, backend: FIRST, generation }
 }
 
 const fn ended(count: u64) -> EdgeCounters {
@@ -178,12 +178,15 @@ fn whichever_operation_fails_nothing_is_lost_or_counted_twice() {
         let expected = [row("cart.service", "v1", 3), row("shop.service", "v1", 5)];
         // What it is to be told first is whose they are.
         let mut failed = false;
+        assert!(!reconciler.is_settled());
         for (stamp, remove) in (2..).zip([false, true, true, false, true]) {
             let change = if remove { remove_endpoint() } else { put(endpoint("a", "v1", 1, 1)) };
             reconciler.change([change]);
             while reconciler.install(stamp).is_err() {
                 failed = true;
+                assert!(!reconciler.is_settled(), "operation {fail_at}");
             }
+            assert!(reconciler.is_settled());
             let now = MINUTE * stamp;
             failed |= reconciler.retire(now).is_err();
             failed |= reconciler.sweep_edges(now).is_err();
@@ -211,6 +214,14 @@ fn so_many_sources_have_rows_of_their_own_and_who_has_one_keeps_it() {
     let mut found = rows(&mut reconciler);
     found.sort();
     assert_eq!(found, [row("other", "v1", 30), row("shop.service", "v1", 5)]);
+    // The next agent goes on with that, though it has room for more.
+    let maps = reconciler.maps().clone();
+    let mut reconciler = open(maps, directory.path(), both());
+    reconciler.install(2).unwrap();
+    let mut found = rows(&mut reconciler);
+    found.sort();
+    assert_eq!(found, [row("other", "v1", 30), row("shop.service", "v1", 5)]);
+    assert_eq!(reconciler.sources(), (1, 1));
     // Freed, both have gone.
     reconciler.change([remove_endpoint()]);
     reconciler.install(2).unwrap();

@@ -8,6 +8,7 @@ mod guarded;
 mod guards;
 mod local;
 mod order;
+mod refusals;
 mod same;
 mod scale;
 mod switch;
@@ -61,7 +62,7 @@ fn remove_endpoint() -> Change {
 
 /// Opened connections by version.
 fn opened(reconciler: &Reconciler<MemoryMaps>) -> Vec<(String, u64)> {
-    let totals = reconciler.totals().unwrap();
+    let totals = reconciler.totals(&reconciler.raw().unwrap());
     let version = |account: crate::ledger::Account| account.version.map(|v| v.to_string());
     totals
         .into_iter()

@@ -5,6 +5,7 @@ use mesh_common::affinity::Affinity;
 use mesh_common::backend::{Backend, BackendFlags};
 use mesh_common::edge::{EdgeCounters, EdgeKey};
 use mesh_common::reason::Reason;
+use mesh_common::refusal::{RefusalCounters, RefusalKey};
 use mesh_common::service::ServiceIndex;
 
 use super::same::canonical;
@@ -116,6 +117,12 @@ impl<M: MapStore> MapStore for Recording<M> {
     }
     fn edges(&self) -> Result<Vec<(EdgeKey, EdgeCounters)>, MapError> {
         self.maps.edges()
+    }
+    fn refusals(&self) -> Result<Vec<(RefusalKey, RefusalCounters)>, MapError> {
+        self.maps.refusals()
+    }
+    fn delete_refusals(&mut self, keys: &[RefusalKey]) -> Result<(), MapError> {
+        self.maps.delete_refusals(keys)
     }
     fn delete_edges(&mut self, keys: &[EdgeKey]) -> Result<(), MapError> {
         self.maps.delete_edges(keys)

@@ -1,13 +1,14 @@
 //! One node's stream of commands. It runs inside the response body, as the other streams of agents
 //! do: commands out, answers in, dropped with the connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use mesh_api::model::Label;
 use mesh_api::wire::node_answer::Answer;
 use mesh_api::wire::{NodeAnswer, NodeCommand};
 use tokio::sync::mpsc::Receiver;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -15,6 +16,8 @@ use super::relay::Attendance;
 
 /// How long an agent may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
+/// How often those are given up who do not read.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// The name that a stream begins with.
 pub(super) async fn hello(answers: &mut Streaming<NodeAnswer>) -> Result<String, Status> {
@@ -36,6 +39,14 @@ pub(super) struct Shell {
     pub(super) commands: Receiver<NodeCommand>,
     pub(super) attendance: Attendance,
     pub(super) shutdown: CancellationToken,
+    pub(super) tidy: Interval,
+}
+
+/// Ticks when it is time to see who does not read.
+pub(super) fn tidy() -> Interval {
+    let mut tidy = tokio::time::interval(TIDY);
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tidy
 }
 
 impl Shell {
@@ -50,10 +61,11 @@ impl Shell {
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return None,
+                _ = self.tidy.tick() => self.attendance.tidy(Instant::now()),
                 // Ends when the node attends on another stream.
                 command = self.commands.recv() => return command,
                 answer = self.answers.message() => match answer {
-                    Ok(Some(answer)) => self.attendance.answered(answer),
+                    Ok(Some(answer)) => self.attendance.answered(answer, Instant::now()),
                     Ok(None) => return None,
                     Err(status) => {
                         tracing::debug!(%status, "stream of commands ended");

@@ -2,7 +2,10 @@
 //! agent has opened, and its answers back.
 
 mod attend;
+mod bundle;
+mod diff;
 mod own;
+mod parts;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::xds::{NodeState, Nodes};
 use attend::Shell;
+pub use bundle::Own;
+pub use diff::Stored;
 use relay::{Answers, NotAsked, Relay};
 
 /// How long a node may take for an answer, or for a part of one.
@@ -38,6 +43,8 @@ pub struct NodesApi {
     relay: Arc<Relay>,
     nodes: Arc<Nodes>,
     log: Arc<LogKeeper>,
+    stored: Stored,
+    own: Own,
     shutdown: CancellationToken,
     patience: Duration,
 }
@@ -45,8 +52,14 @@ pub struct NodesApi {
 impl NodesApi {
     /// Asks these nodes.
     #[must_use]
-    pub fn new(nodes: Arc<Nodes>, log: Arc<LogKeeper>, shutdown: CancellationToken) -> Self {
-        Self { relay: Arc::default(), nodes, log, shutdown, patience: PATIENCE }
+    pub fn new(
+        nodes: Arc<Nodes>,
+        log: Arc<LogKeeper>,
+        stored: Stored,
+        own: Own,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { relay: Arc::default(), nodes, log, stored, own, shutdown, patience: PATIENCE }
     }
 
     /// What agents call.
@@ -95,10 +108,28 @@ impl NodesApi {
 
     async fn log(&self, node: &str, command: Command) -> Result<wire::LogLevels, Status> {
         let mut answers = self.ask(node, command)?;
-        match self.next(node, &mut answers).await? {
-            Answer::Log(levels) => Ok(levels),
-            Answer::Hello(_) | Answer::Failed(_) | Answer::Connections(_) => Err(confused(node)),
-        }
+        let Answer::Log(levels) = self.next(node, &mut answers).await? else {
+            return Err(confused(node));
+        };
+        Ok(levels)
+    }
+
+    /// An answer in parts, which `part` takes out of what the node says; with whether more follow.
+    fn parts<T: Send + 'static>(
+        &self,
+        node: String,
+        answers: Answers,
+        part: fn(Answer) -> Option<(T, bool)>,
+    ) -> Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>> {
+        let state = Some((self.clone(), node, answers));
+        Box::pin(futures::stream::unfold(state, move |state| async move {
+            let (api, node, mut answers) = state?;
+            let answer = api.next(&node, &mut answers).await;
+            match answer.and_then(|it| part(it).ok_or_else(|| confused(&node))) {
+                Ok((part, more)) => Some((Ok(part), more.then_some((api, node, answers)))),
+                Err(status) => Some((Err(status), None)),
+            }
+        }))
     }
 }
 
@@ -149,11 +180,13 @@ impl NodeCommands for NodesApi {
         tracing::debug!(node, "attends to commands");
         let (attendance, commands) = self.relay.attend(node);
         let shutdown = self.shutdown.clone();
-        let shell = Shell { answers, commands, attendance, shutdown };
+        let tidy = attend::tidy();
+        let shell = Shell { answers, commands, attendance, shutdown, tidy };
         Ok(Response::new(Box::pin(shell.into_stream())))
     }
 }
 
+type Tapped = Pin<Box<dyn Stream<Item = Result<wire::Tapped, Status>> + Send>>;
 type Connections = Pin<Box<dyn Stream<Item = Result<wire::OpenConnections, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -194,19 +227,50 @@ impl NodesService for NodesApi {
             return Err(Status::invalid_argument(text));
         }
         let answers = self.ask(&node, Command::ListConnections(what.unwrap_or_default()))?;
-        let parts =
-            futures::stream::unfold(Some((self.clone(), node, answers)), |state| async move {
-                let (api, node, mut answers) = state?;
-                let part = match api.next(&node, &mut answers).await {
-                    Ok(Answer::Connections(part)) => Ok(part),
-                    Ok(Answer::Hello(_) | Answer::Failed(_) | Answer::Log(_)) => {
-                        Err(confused(&node))
-                    }
-                    Err(status) => Err(status),
-                };
-                let more = part.as_ref().is_ok_and(|part| part.more);
-                Some((part, more.then_some((api, node, answers))))
-            });
-        Ok(Response::new(Box::pin(parts)))
+        Ok(Response::new(self.parts(node, answers, |answer| {
+            let Answer::Connections(part) = answer else { return None };
+            let more = part.more;
+            Some((part, more))
+        })))
+    }
+
+    type TapStream = Tapped;
+
+    async fn tap(&self, request: Request<wire::TapRequest>) -> Result<Response<Tapped>, Status> {
+        let wire::TapRequest { node, what } = request.into_inner();
+        if node == OWN {
+            let text = "no connections go through the control plane: name a node";
+            return Err(Status::invalid_argument(text));
+        }
+        let answers = self.ask(&node, Command::Tap(what.unwrap_or_default()))?;
+        Ok(Response::new(self.parts(node, answers, |answer| {
+            let Answer::Tapped(part) = answer else { return None };
+            let more = part.more;
+            Some((part, more))
+        })))
+    }
+
+    type DiffNodeStream = diff::Parts;
+
+    async fn diff_node(
+        &self,
+        request: Request<wire::DiffNodeRequest>,
+    ) -> Result<Response<diff::Parts>, Status> {
+        let node = request.into_inner().node;
+        if node == OWN {
+            let text = "the control plane programs nothing: name a node";
+            return Err(Status::invalid_argument(text));
+        }
+        self.diff(&node).await.map(Response::new)
+    }
+
+    type GetBundleStream = bundle::Parts;
+
+    async fn get_bundle(
+        &self,
+        request: Request<wire::GetBundleRequest>,
+    ) -> Result<Response<bundle::Parts>, Status> {
+        let wire::GetBundleRequest { node, what } = request.into_inner();
+        self.bundle(node, what.unwrap_or_default()).map(Response::new)
     }
 }

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use super::*;
 use crate::testing::{PATIENCE, Running};
 
-struct Agent {
+pub(super) struct Agent {
     answers: mpsc::Sender<NodeAnswer>,
     commands: Streaming<NodeCommand>,
 }
@@ -27,22 +27,22 @@ impl Agent {
         Ok(Self { answers, commands })
     }
 
-    async fn named(control: &Running, node: &str) -> Result<Self, Status> {
+    pub(super) async fn named(control: &Running, node: &str) -> Result<Self, Status> {
         let hello = wire::Hello { node: node.to_owned(), version: String::new() };
         Self::attend(control, Some(Answer::Hello(hello))).await
     }
 
-    async fn next(&mut self) -> NodeCommand {
+    pub(super) async fn next(&mut self) -> NodeCommand {
         let next = tokio::time::timeout(PATIENCE, self.commands.message()).await;
         next.unwrap().unwrap().unwrap()
     }
 
-    async fn answer(&self, id: u64, answer: Answer) {
+    pub(super) async fn answer(&self, id: u64, answer: Answer) {
         self.answers.send(NodeAnswer { id, answer: Some(answer) }).await.unwrap();
     }
 }
 
-async fn people(control: &Running) -> NodesClient<Channel> {
+pub(super) async fn people(control: &Running) -> NodesClient<Channel> {
     NodesClient::connect(format!("http://{}", control.bound.grpc)).await.unwrap()
 }
 
@@ -133,8 +133,11 @@ async fn a_node_that_says_nothing_is_given_up() {
     let shutdown = CancellationToken::new();
     let nodes = Arc::new(Nodes::new(Arc::default()));
     let keeper = Arc::new(LogKeeper::new(None, false, |_, _| {}));
-    let api =
-        NodesApi { patience: Duration::from_millis(10), ..NodesApi::new(nodes, keeper, shutdown) };
+    let (stored, _data) = diff::tests::stored();
+    let (metrics, readiness) = (Arc::default(), Arc::default());
+    let own = Own { flags: "".into(), metrics, readiness };
+    let patience = Duration::from_millis(10);
+    let api = NodesApi { patience, ..NodesApi::new(nodes, keeper, stored, own, shutdown) };
     let (_attendance, mut commands) = api.relay.attend("n1".to_owned());
     let status = api.get_log(Request::new(about("n1"))).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
@@ -159,4 +162,38 @@ fn a_node_without_commands_is_away_new_or_old() {
     assert_eq!(code(Some(&away), LATE), Code::Unavailable);
     assert_eq!(code(Some(&there), Duration::from_secs(1)), Code::Unavailable);
     assert_eq!(code(Some(&there), LATE), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_bundle_comes_in_parts_and_the_control_plane_has_its_own() {
+    let control = Running::start().await;
+    let mut agent = Agent::named(&control, "n1").await.unwrap();
+    let mut asking = people(&control).await;
+    let request = |node: &str| wire::GetBundleRequest { node: node.to_owned(), what: None };
+    let answered = async {
+        let NodeCommand { id, command } = agent.next().await;
+        assert_eq!(command, Some(Command::Bundle(wire::GetBundle { since_ms: 0 })));
+        for more in [true, false] {
+            let (name, content) = ("dump.txt".to_owned(), "x".to_owned());
+            agent.answer(id, Answer::Bundle(wire::Bundle { name, content, more })).await;
+        }
+    };
+    let (parts, ()) = tokio::join!(asking.get_bundle(request("n1")), answered);
+    let mut parts = parts.unwrap().into_inner();
+    let mut all = Vec::new();
+    while let Some(part) = parts.message().await.unwrap() {
+        all.push((part.name, part.more));
+    }
+    assert_eq!(all, [("dump.txt".to_owned(), true), ("dump.txt".to_owned(), false)]);
+
+    let mut parts = asking.get_bundle(request(OWN)).await.unwrap().into_inner();
+    let mut own = std::collections::BTreeMap::new();
+    while let Some(part) = parts.message().await.unwrap() {
+        own.insert(part.name, part.content);
+    }
+    assert_eq!(own["ready.txt"], "ok\n");
+    assert!(own["flags.txt"].contains("--listen 127.0.0.1:0\n"), "{own:?}");
+    assert!(own["metrics.txt"].contains("mesh_control_revision"), "{own:?}");
+    assert!(own["version.txt"].starts_with("mesh-control "), "{own:?}");
+    control.stop().await;
 }

@@ -7,7 +7,7 @@ use mesh_api::wire;
 use tonic::Status;
 
 use crate::telemetry::book::TrafficBook;
-use crate::telemetry::counts::{CAUSES, Counts};
+use crate::telemetry::counts::{CAUSES, Counts, REFUSALS, causes};
 use crate::telemetry::edge::{By, Reporter, Select, Subject};
 use crate::telemetry::query::{Line, Point, Row};
 
@@ -190,10 +190,8 @@ fn traffic(counts: &Counts) -> wire::Traffic {
         refused,
         passed,
         failures,
+        refusals,
     } = *counts;
-    let failures = CAUSES.iter().zip(failures).filter(|(_, count)| *count > 0);
-    let failures =
-        failures.map(|(name, count)| wire::Cause { name: (*name).to_owned(), count }).collect();
     wire::Traffic {
         attempts,
         opened,
@@ -206,6 +204,7 @@ fn traffic(counts: &Counts) -> wire::Traffic {
         duration_us,
         refused,
         passed,
-        failures,
+        failures: causes(&CAUSES, failures),
+        refusals: causes(&REFUSALS, refusals),
     }
 }

@@ -10,8 +10,9 @@ pub(super) struct Stat {
     series_omitted: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
+/// A row of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Row {
     #[serde(flatten)]
     about: About,
     total: Traffic,
@@ -22,8 +23,9 @@ struct Row {
     open: u64,
 }
 
+/// What was counted over time.
 #[derive(Debug, Serialize)]
-pub(super) struct Series {
+pub(crate) struct Series {
     step_ms: u64,
     end_ms: u64,
     rows: Vec<Line>,
@@ -45,7 +47,7 @@ struct Point {
     traffic: Traffic,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct About {
     #[serde(skip_serializing_if = "String::is_empty")]
     source_workload: String,
@@ -61,7 +63,7 @@ struct About {
     workload: String,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Traffic {
     #[serde(skip_serializing_if = "is_zero")]
     attempts: u64,
@@ -87,9 +89,11 @@ struct Traffic {
     passed: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<Cause>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<Cause>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Cause {
     name: String,
     count: u64,
@@ -168,9 +172,11 @@ impl From<wire::Traffic> for Traffic {
             refused,
             passed,
             failures,
+            refusals,
         } = it;
-        let failures =
-            failures.into_iter().map(|wire::Cause { name, count }| Cause { name, count });
+        let causes = |causes: Vec<wire::Cause>| {
+            causes.into_iter().map(|wire::Cause { name, count }| Cause { name, count }).collect()
+        };
         Self {
             attempts,
             opened,
@@ -183,7 +189,8 @@ impl From<wire::Traffic> for Traffic {
             duration_us,
             refused,
             passed,
-            failures: failures.collect(),
+            failures: causes(failures),
+            refusals: causes(refusals),
         }
     }
 }

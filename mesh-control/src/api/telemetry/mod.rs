@@ -3,10 +3,12 @@
 
 mod convert;
 mod http;
-mod json;
-mod report;
+mod intake;
+pub(crate) mod json;
+pub mod report;
 #[cfg(test)]
 mod tests;
+mod weigh;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,19 +16,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::Stream;
 use mesh_api::wire;
-use mesh_api::wire::telemetry_reports_server::{TelemetryReports, TelemetryReportsServer};
+use mesh_api::wire::telemetry_reports_server::TelemetryReports;
 use mesh_api::wire::telemetry_server::{Telemetry, TelemetryServer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::telemetry::book::TrafficBook;
 use crate::telemetry::metrics::TelemetryMetrics;
 use convert::{History, Question};
-
-/// Largest report, in bytes: of [`report::MAX_EDGES`] edges with long names.
-const MAX_REPORT: usize = 64 << 20;
+pub use intake::Intake;
 
 /// Questions that are answered at a time.
 const QUESTIONS: usize = 4;
@@ -54,10 +53,8 @@ impl TelemetryApi {
 
     /// What agents call.
     #[must_use]
-    pub fn for_agents(&self) -> TelemetryReportsServer<Self> {
-        TelemetryReportsServer::new(self.clone())
-            .max_decoding_message_size(MAX_REPORT)
-            .accept_compressed(CompressionEncoding::Gzip)
+    pub fn for_agents(&self) -> Intake {
+        Intake::new(self.clone())
     }
 
     /// What meshctl calls.
@@ -66,11 +63,34 @@ impl TelemetryApi {
         TelemetryServer::new(self.clone())
     }
 
+    /// What was counted of the mesh, and by whom.
+    pub(crate) const fn book(&self) -> &Arc<TrafficBook> {
+        &self.book
+    }
+
+    /// Answers a question about totals and rates.
+    pub(crate) async fn stat_once(
+        &self,
+        request: wire::StatRequest,
+    ) -> Result<wire::StatResponse, Status> {
+        self.tell(Question::new(request)?).await
+    }
+
+    /// Counts a report that is not taken, and says why.
+    fn refuse(&self, node: Option<&str>, status: &Status) {
+        self.metrics.refused();
+        tracing::warn!(node, reason = status.message(), "report on traffic refused");
+    }
+
     async fn tell(&self, question: Question) -> Result<wire::StatResponse, Status> {
         self.work(move |book| question.ask(book, Instant::now())).await
     }
 
-    async fn plot(&self, request: wire::SeriesRequest) -> Result<wire::SeriesResponse, Status> {
+    /// Answers a question about what was counted over time.
+    pub(crate) async fn plot(
+        &self,
+        request: wire::SeriesRequest,
+    ) -> Result<wire::SeriesResponse, Status> {
         let history = History::new(request)?;
         let answer = self.work(move |book| {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -110,8 +130,7 @@ impl TelemetryReports for TelemetryApi {
                 Ok(Response::new(wire::ReportTrafficResponse { send_all, interval_ms: 0 }))
             }
             Err(status) => {
-                self.metrics.refused();
-                tracing::warn!(node, reason = status.message(), "report on traffic refused");
+                self.refuse(Some(&node), &status);
                 Err(status)
             }
         }

@@ -8,20 +8,36 @@ use mesh_api::wire;
 use tonic::Status;
 
 use crate::telemetry::collector::Report;
-use crate::telemetry::counts::{CAUSES, Counts};
+use crate::telemetry::collector::moves::Move;
+use crate::telemetry::counts::{CAUSES, Counts, REFUSALS, by_cause};
 use crate::telemetry::edge::{Edge, Reporter, Transport};
 
 /// Most edges of one report.
-pub(super) const MAX_EDGES: usize = 100_000;
+pub const MAX_EDGES: usize = 100_000;
 /// Longest text that is kept, in bytes.
 const MAX_TEXT: usize = 256;
 /// Time between reports, if a report does not say it, and the shortest and longest there may be.
 const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
 
-pub(super) fn decode(request: wire::ReportTrafficRequest) -> Result<Report, Status> {
-    let wire::ReportTrafficRequest { node, run, sequence, full, edges, omitted, interval_ms } =
-        request;
+/// Takes over what an agent says, and refuses what cannot be.
+///
+/// # Errors
+///
+/// What is wrong with it, for the agent's log.
+pub fn decode(request: wire::ReportTrafficRequest) -> Result<Report, Status> {
+    let wire::ReportTrafficRequest {
+        node,
+        run,
+        sequence,
+        full,
+        edges,
+        omitted,
+        interval_ms,
+        moves,
+        last_move,
+        anew,
+    } = request;
     let wrong = |what: &str, value: &str, error: &dyn std::fmt::Display| {
         Status::invalid_argument(format!("{what} {value:?}: {error}"))
     };
@@ -29,13 +45,6 @@ pub(super) fn decode(request: wire::ReportTrafficRequest) -> Result<Report, Stat
     run.parse::<Label>().map_err(|error| wrong("run", &run, &error))?;
     if sequence == 0 {
         return Err(Status::invalid_argument("sequence 0: count the reports of a run from 1"));
-    }
-    if edges.len() > MAX_EDGES {
-        return Err(Status::failed_precondition(format!(
-            "{} edges are too many for one report: report {MAX_EDGES} at most, and how many are \
-             omitted",
-            edges.len()
-        )));
     }
     let edges: Vec<(Edge, Counts)> =
         edges.into_iter().map(|it| decode_edge(it, &node)).collect::<Result<_, Status>>()?;
@@ -45,13 +54,30 @@ pub(super) fn decode(request: wire::ReportTrafficRequest) -> Result<Report, Stat
             "an edge is in the report twice, add its counts up: {twice:?}"
         )));
     }
+    if u64::try_from(moves.len()).is_ok_and(|moves| moves > last_move) {
+        return Err(Status::invalid_argument(format!(
+            "{} moves, of {last_move} in all",
+            moves.len()
+        )));
+    }
+    let moves =
+        moves.into_iter().map(|it| decode_move(it, &node)).collect::<Result<_, Status>>()?;
     let interval = if interval_ms == 0 { INTERVAL } else { Duration::from_millis(interval_ms) };
     let interval = interval.clamp(INTERVALS.0, INTERVALS.1);
-    Ok(Report { node, run, sequence, full, edges, omitted, interval })
+    Ok(Report { node, run, sequence, full, edges, omitted, interval, moves, last_move, anew })
 }
 
 fn decode_edge(it: wire::EdgeTraffic, node: &str) -> Result<(Edge, Counts), Status> {
-    let edge = it.edge.ok_or_else(|| Status::invalid_argument("an edge is missing"))?;
+    Ok((named(it.edge, node)?, counts(it.traffic.unwrap_or_default())))
+}
+
+fn decode_move(it: wire::Move, node: &str) -> Result<Move, Status> {
+    let (from, into) = (named(it.from, node)?, named(it.into, node)?);
+    Ok(Move { from, into, counts: counts(it.traffic.unwrap_or_default()) })
+}
+
+fn named(edge: Option<wire::Edge>, node: &str) -> Result<Edge, Status> {
+    let edge = edge.ok_or_else(|| Status::invalid_argument("an edge is missing"))?;
     let reporter = match edge.reporter() {
         wire::Reporter::Source | wire::Reporter::Unspecified => Reporter::Source,
         wire::Reporter::Destination => Reporter::Destination,
@@ -65,7 +91,7 @@ fn decode_edge(it: wire::EdgeTraffic, node: &str) -> Result<(Edge, Counts), Stat
     if source_node.is_empty() && reporter == Reporter::Source {
         node.clone_into(&mut source_node);
     }
-    let edge = Edge {
+    Ok(Edge {
         reporter,
         transport,
         source_workload: tidy(edge.source_workload),
@@ -74,8 +100,7 @@ fn decode_edge(it: wire::EdgeTraffic, node: &str) -> Result<(Edge, Counts), Stat
         service: tidy(edge.service),
         version: tidy(edge.version),
         workload: tidy(edge.workload),
-    };
-    Ok((edge, counts(it.traffic.unwrap_or_default())))
+    })
 }
 
 fn counts(traffic: wire::Traffic) -> Counts {
@@ -91,16 +116,9 @@ fn counts(traffic: wire::Traffic) -> Counts {
         duration_us,
         refused,
         passed,
-        failures: causes,
+        failures,
+        refusals,
     } = traffic;
-    let mut failures = [0_u64; CAUSES.len()];
-    for cause in causes {
-        let found = CAUSES.iter().position(|name| *name == cause.name);
-        let index = found.unwrap_or(CAUSES.len() - 1);
-        if let Some(number) = failures.get_mut(index) {
-            *number = number.saturating_add(cause.count);
-        }
-    }
     Counts {
         attempts,
         opened,
@@ -113,7 +131,8 @@ fn counts(traffic: wire::Traffic) -> Counts {
         duration_us,
         refused,
         passed,
-        failures,
+        failures: by_cause(&CAUSES, &failures),
+        refusals: by_cause(&REFUSALS, &refusals),
     }
 }
 

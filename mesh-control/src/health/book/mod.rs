@@ -6,6 +6,7 @@
 //!                                         └─► snapshot for the agents: within DEBOUNCE
 //! ```
 
+mod look;
 mod publish;
 mod take;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::aggregate::{Aggregator, Finding, Source, Subject};
 use super::metrics::{HealthMetrics, name_of};
 use super::show::{self, Resources};
 use crate::world::World;
+pub use look::Tally;
 
 /// Changes within this time go to the agents together.
 pub const DEBOUNCE: Duration = Duration::from_millis(10);

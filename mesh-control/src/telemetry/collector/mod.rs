@@ -4,7 +4,10 @@
 //!
 //! The first full report of a node is where the collector begins: it counts into the totals, not
 //! into what has grown, because nobody knows when it was counted.
+//!
+//! What a node counts on another edge from some report on has not grown there: `moves` sees to it.
 
+pub mod moves;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::counts::Counts;
 use super::edge::Edge;
+use moves::Move;
 use node::Node;
 
 /// A node that has not reported for so long is forgotten; and so is an edge that its node no
@@ -46,6 +50,12 @@ pub struct Report {
     pub omitted: u64,
     /// Until the next report.
     pub interval: Duration,
+    /// What is counted on another edge from now on, in order and without a gap.
+    pub moves: Vec<Move>,
+    /// Number of the last one; of all nodes' books, the first is 1.
+    pub last_move: u64,
+    /// Edges that share a total may not be those that did before.
+    pub anew: bool,
 }
 
 /// What has been counted on an edge since the report before.
@@ -126,6 +136,21 @@ pub struct Attendance {
     pub late: Vec<NodeId>,
 }
 
+/// How a node's reports come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reporting<'a> {
+    /// Its name.
+    pub node: &'a str,
+    /// The run of its agent.
+    pub run: &'a str,
+    /// Since the last report.
+    pub age: Duration,
+    /// The next should have been here.
+    pub late: bool,
+    /// Edges that there was no room for, here or at the node.
+    pub omitted: u64,
+}
+
 impl Collector {
     /// No node yet.
     #[must_use]
@@ -140,7 +165,18 @@ impl Collector {
 
     /// Takes a report in.
     pub fn take(&mut self, report: Report, now: Instant) -> Result<Taken, TooManyNodes> {
-        let Report { node: name, run, sequence, full, edges, omitted, interval } = report;
+        let Report {
+            node: name,
+            run,
+            sequence,
+            full,
+            edges,
+            omitted,
+            interval,
+            moves,
+            last_move,
+            anew,
+        } = report;
         if !self.nodes.contains_key(&name) {
             if self.nodes.len() >= self.limits.nodes {
                 return Err(TooManyNodes(self.limits.nodes));
@@ -157,9 +193,10 @@ impl Collector {
             Taken { node: node.id(), outcome, changes: Vec::new(), send_all: false, resets: 0 };
         if outcome != Outcome::Repeated {
             node.settle(interval, omitted);
-            node.count(edges, full, &mut self.edges, &mut taken, now);
+            let shifts = node.shifts(moves, last_move);
+            node.count((edges, shifts), full, anew, &mut self.edges, &mut taken, now);
         }
-        taken.send_all = node.wants_all();
+        taken.send_all = node.wants_all() || node.asks_again(&self.edges, now);
         Ok(taken)
     }
 
@@ -193,6 +230,11 @@ impl Collector {
         attendance.known.sort_unstable();
         attendance.late.sort_unstable();
         attendance
+    }
+
+    /// The nodes that report, by name.
+    pub fn reporters(&self, now: Instant) -> impl Iterator<Item = Reporting<'_>> {
+        self.nodes.iter().map(move |(name, node)| node.reporting(name, now))
     }
 
     /// Names of nodes whose reports are late, in order.

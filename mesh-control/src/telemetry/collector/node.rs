@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Change, EdgeId, Edges, NodeId, Outcome, Taken};
+use super::moves::{Move, Moved, Shifts, shifts};
+use super::{Change, EdgeId, Edges, NodeId, Outcome, Reporting, Taken};
 use crate::telemetry::counts::Counts;
 use crate::telemetry::edge::Edge;
 
 /// Runs of an agent whose late reports are told from those of a new one.
 const PAST_RUNS: usize = 8;
+/// How often a node is asked for edges that there was no room for.
+const ASK: Duration = Duration::from_mins(1);
 /// Memory of an edge beside itself: its entry in the hash table, of which one in eight is empty at
 /// best and half at worst.
 const ENTRY: usize = (size_of::<Arc<Edge>>() + size_of::<Known>()) * 3 / 2;
@@ -30,8 +33,11 @@ pub(super) struct Node {
     /// Counts full reports, to see which edges are in one.
     round: u64,
     omitted: u64,
+    moved: Moved,
     /// Edges that there is no room for here.
     left_out: u64,
+    /// When it was asked for these last.
+    asked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,7 +65,9 @@ impl Node {
             edges: HashMap::new(),
             round: 0,
             omitted: 0,
+            moved: Moved::default(),
             left_out: 0,
+            asked: None,
         }
     }
 
@@ -72,7 +80,17 @@ impl Node {
     }
 
     pub(super) const fn wants_all(&self) -> bool {
-        self.missing
+        self.missing || self.moved.lost()
+    }
+
+    /// Whether it is time to ask for all because there is room again for edges that were left out.
+    pub(super) fn asks_again(&mut self, all: &Edges, now: Instant) -> bool {
+        let soon = self.asked.is_some_and(|at| now.saturating_duration_since(at) < ASK);
+        let asks = self.left_out > 0 && !soon && all.bytes < all.limit / 8 * 7;
+        if asks {
+            self.asked = Some(now);
+        }
+        asks
     }
 
     pub(super) const fn omitted(&self) -> u64 {
@@ -81,6 +99,11 @@ impl Node {
 
     pub(super) fn away(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.heard)
+    }
+
+    pub(super) fn reporting<'a>(&'a self, node: &'a str, now: Instant) -> Reporting<'a> {
+        let (age, late) = (self.away(now), self.is_late(now));
+        Reporting { node, run: &self.run, age, late, omitted: self.omitted() }
     }
 
     /// Puts a report where it belongs among the others.
@@ -115,27 +138,36 @@ impl Node {
         self.omitted = omitted;
     }
 
+    /// What the moves of a report come to, of which some may be known.
+    pub(super) fn shifts(&mut self, moves: Vec<Move>, last_move: u64) -> Shifts {
+        let moves = self.moved.take(moves, last_move);
+        let may_be_old = !self.complete || self.left_out > 0;
+        shifts(moves, |edge| self.edges.contains_key(edge), may_be_old)
+    }
+
     /// Takes totals over, and says what has grown.
     pub(super) fn count(
         &mut self,
-        edges: Vec<(Edge, Counts)>,
+        (edges, mut shifts): (Vec<(Edge, Counts)>, Shifts),
         full: bool,
+        anew: bool,
         all: &mut Edges,
         taken: &mut Taken,
         now: Instant,
     ) {
         self.round += 1;
         let mut left_out = 0;
+        // Otherwise nobody can say what has grown.
+        let comparable = !(self.moved.lost() || full && anew);
         for (edge, total) in edges {
+            let shift = shifts.remove(&edge).unwrap_or_default();
             if let Some(known) = self.edges.get_mut(&edge) {
-                let (growth, reset) = total.since(&known.total);
+                let (growth, reset) = shift.growth(total, known.total);
                 known.total = total;
                 known.round = self.round;
                 known.gone = None;
-                taken.resets += usize::from(reset);
-                if !growth.is_zero() {
-                    let edge = Arc::clone(&known.edge);
-                    taken.changes.push(Change { id: known.id, edge, growth });
+                if comparable {
+                    taken.grown(known, growth, reset);
                 }
                 continue;
             }
@@ -144,15 +176,18 @@ impl Node {
                 continue;
             };
             let edge = Arc::new(edge);
-            // While some have no room, one that gets some may be old.
-            if self.complete && self.left_out == 0 && !total.is_zero() {
-                taken.changes.push(Change { id, edge: Arc::clone(&edge), growth: total });
-            }
             let known = Known { id, edge: Arc::clone(&edge), total, round: self.round, gone: None };
+            // While some have no room, one that gets some may be old.
+            if comparable && self.complete && self.left_out == 0 {
+                let (growth, _) = shift.growth(total, Counts::default());
+                taken.grown(&known, growth, false);
+            }
             self.edges.insert(edge, known);
         }
+        self.shift(shifts, comparable, all, taken);
         if full {
             self.complete = true;
+            self.moved.recover();
             self.left_out = left_out;
             let round = self.round;
             for known in self.edges.values_mut().filter(|known| known.round != round) {
@@ -160,6 +195,23 @@ impl Node {
             }
         } else {
             self.left_out = self.left_out.max(left_out);
+        }
+    }
+
+    /// Shifts what a report says nothing else of: an edge that something leaves has ended there.
+    fn shift(&mut self, shifts: Shifts, comparable: bool, all: &mut Edges, taken: &mut Taken) {
+        for (edge, shift) in shifts {
+            if !shift.leaves {
+                if let Some(known) = self.edges.get_mut(&edge) {
+                    known.total = shift.shifted(known.total);
+                }
+            } else if let Some(known) = self.edges.remove(&edge) {
+                all.release(&edge);
+                if comparable {
+                    let (growth, reset) = shift.growth(Counts::default(), known.total);
+                    taken.grown(&known, growth, reset);
+                }
+            }
         }
     }
 
@@ -184,6 +236,15 @@ impl Node {
         /// Of a report on its way, and of two clocks.
         const GRACE: Duration = Duration::from_secs(1);
         self.away(now) > self.interval * 2 + GRACE
+    }
+}
+
+impl Taken {
+    fn grown(&mut self, known: &Known, growth: Counts, reset: bool) {
+        self.resets += usize::from(reset);
+        if !growth.is_zero() {
+            self.changes.push(Change { id: known.id, edge: Arc::clone(&known.edge), growth });
+        }
     }
 }
 

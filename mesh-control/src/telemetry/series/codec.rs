@@ -1,5 +1,5 @@
 //! Steps of time as bytes: who is known, and what was counted on which edge. Only numbers that are
-//! not 0 take room, and the three that follow from others are written as the difference to what
+//! not 0 take room, and the four that follow from others are written as the difference to what
 //! these say, which is mostly 0: a busy edge takes some 16 bytes a step.
 
 use std::collections::BTreeMap;
@@ -114,27 +114,29 @@ const fn unzigzag(value: u64, expected: u64) -> u64 {
     (value >> 1 ^ (value & 1).wrapping_neg()).wrapping_add(expected)
 }
 
-fn causes(counts: &Counts) -> u64 {
-    counts.failures.iter().fold(0, |sum, count| sum.wrapping_add(*count))
+fn causes(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, count| sum.wrapping_add(*count))
 }
 
 /// A connection that was tried is open or has failed; one that was opened is closed soon; each
-/// failure has a cause.
+/// failure and each refusal has a cause.
 fn fold(it: Counts) -> Counts {
     Counts {
         attempts: zigzag(it.attempts, it.opened.wrapping_add(it.failed)),
         closed: zigzag(it.closed, it.opened),
-        failed: zigzag(it.failed, causes(&it)),
+        failed: zigzag(it.failed, causes(&it.failures)),
+        refused: zigzag(it.refused, causes(&it.refusals)),
         ..it
     }
 }
 
 fn unfold(it: Counts) -> Counts {
-    let failed = unzigzag(it.failed, causes(&it));
+    let failed = unzigzag(it.failed, causes(&it.failures));
     Counts {
         attempts: unzigzag(it.attempts, it.opened.wrapping_add(failed)),
         closed: unzigzag(it.closed, it.opened),
         failed,
+        refused: unzigzag(it.refused, causes(&it.refusals)),
         ..it
     }
 }
@@ -147,7 +149,8 @@ mod tests {
 
     fn counts() -> impl Strategy<Value = Counts> {
         let number = prop_oneof![Just(0), 0..200_u64, any::<u64>()];
-        prop::array::uniform16(number).prop_map(Counts::from_array)
+        let numbers = prop::collection::vec(number, NUMBERS);
+        numbers.prop_map(|numbers| Counts::from_array(numbers.try_into().unwrap()))
     }
 
     proptest! {

@@ -134,7 +134,9 @@ impl SeriesBook {
         let step = log.tier().step;
         let group = seconds.div_ceil(step).div_ceil(most.max(1)).max(1);
         let end = self.open / (step * group);
-        let first = end.saturating_sub(seconds.div_ceil(step * group));
+        // A point whose first steps are not kept any more would show too little.
+        let kept = (self.open / step).saturating_sub(log.tier().keep);
+        let first = end.saturating_sub(seconds.div_ceil(step * group)).max(kept.div_ceil(group));
         let records = log.steps(first * group..end * group).cloned().collect();
         Steps { step, group, points: first..end, records }
     }

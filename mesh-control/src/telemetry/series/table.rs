@@ -47,6 +47,8 @@ pub struct Table {
     bytes: usize,
     series: HashMap<EdgeId, Series>,
     others: HashMap<(NodeId, Edge), EdgeId>,
+    /// How many of these have been given out.
+    given: u64,
     /// Found idle at the last look, the oldest first.
     idle: VecDeque<EdgeId>,
     looked: Option<u64>,
@@ -65,6 +67,7 @@ impl Table {
             bytes: 0,
             series: HashMap::new(),
             others: HashMap::new(),
+            given: 0,
             idle: VecDeque::new(),
             looked: None,
             squeezed: HashSet::new(),
@@ -80,7 +83,7 @@ impl Table {
             return change.id;
         }
         let most = self.limits.series;
-        if self.has_room(&change.edge, most) || self.evict(&change.edge, second) {
+        if self.has_room(&change.edge, most) || self.evict(&change.edge, most, second) {
             self.insert(change.id, node, Arc::clone(&change.edge), second);
             self.squeezed.remove(&change.id);
             return change.id;
@@ -105,9 +108,11 @@ impl Table {
             }
             return Some(*id);
         }
-        let room = most == usize::MAX || self.has_room(&key.1, most);
+        let always = most == usize::MAX;
+        let room = always || self.has_room(&key.1, most) || self.evict(&key.1, most, second);
         room.then(|| {
-            let id = EdgeId(FIRST_OTHER + u64::try_from(self.others.len()).unwrap_or(0));
+            let id = EdgeId(FIRST_OTHER + self.given);
+            self.given += 1;
             self.insert(id, node, Arc::new(key.1.clone()), second);
             self.others.insert(key, id);
             id
@@ -124,11 +129,11 @@ impl Table {
     }
 
     /// Makes room by giving up what is idle.
-    fn evict(&mut self, edge: &Edge, second: u64) -> bool {
+    fn evict(&mut self, edge: &Edge, most: usize, second: u64) -> bool {
         if self.idle.is_empty() && self.looked.is_none_or(|at| second >= at + LOOK) {
             self.looked = Some(second);
             let idle = self.series.iter();
-            let idle = idle.filter(|(id, it)| id.0 < FIRST_OTHER && it.last + IDLE <= second);
+            let idle = idle.filter(|(_, it)| it.last + IDLE <= second);
             let mut idle: Vec<(u64, EdgeId)> = idle.map(|(id, it)| (it.last, *id)).collect();
             idle.sort_unstable();
             self.idle.extend(idle.into_iter().map(|(_, id)| id));
@@ -140,8 +145,11 @@ impl Table {
             if let Some(gone) = self.series.remove(&id) {
                 self.bytes -= gone.edge.memory() + ENTRY;
                 self.evicted += 1;
+                if id.0 >= FIRST_OTHER {
+                    self.others.remove(&(gone.node, Edge::clone(&gone.edge)));
+                }
             }
-            if self.has_room(edge, self.limits.series) {
+            if self.has_room(edge, most) {
                 return true;
             }
         }

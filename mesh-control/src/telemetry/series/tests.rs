@@ -158,3 +158,28 @@ fn memory_for_names_is_limited_too() {
     assert!((5..30).contains(&book.table().len()), "{}", book.table().len());
     assert_eq!(opened(&book.steps(1, 1)).values().sum::<u64>(), 200);
 }
+
+#[test]
+fn series_other_make_room_as_well_once_they_are_idle() {
+    let mut book = SeriesBook::new(LIMITS, MEMORY);
+    let first = (1..=20).map(|id| change(id, "a", id)).collect::<Vec<_>>();
+    book.grow(NodeId(1), &first);
+    book.advance(1_000, &known(&[1]));
+    let is_other = |book: &SeriesBook, service: &str| {
+        book.table()
+            .iter()
+            .any(|(_, it)| it.edge.source_workload == OTHER && it.edge.service == service)
+    };
+    assert!(is_other(&book, "a"));
+    let news = (101..=116).map(|id| change(id, "b", 1)).collect::<Vec<_>>();
+    book.grow(NodeId(1), &news);
+    book.advance(1_001, &known(&[1]));
+    assert!(!is_other(&book, "a"), "idle");
+    // The next one is not mistaken for it.
+    let more = (201..=204).map(|id| change(id, "c", 1)).collect::<Vec<_>>();
+    book.grow(NodeId(1), &more);
+    book.advance(1_002, &known(&[1]));
+    assert_eq!(opened(&book.steps(1, 1)).values().sum::<u64>(), 4);
+    let ids: std::collections::BTreeSet<_> = book.table().iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), book.table().len());
+}

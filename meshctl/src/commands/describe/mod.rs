@@ -1,6 +1,9 @@
-//! `describe`: one object and what belongs to it, for people. Other formats are those of `get`.
+//! `describe`: one object and what belongs to it, for people; of objects, other formats are those of
+//! `get`. Or a node.
 
+mod counted;
 mod health;
+mod node;
 mod service;
 mod shares;
 #[cfg(test)]
@@ -13,6 +16,7 @@ use mesh_api::model::Kind;
 use mesh_api::wire;
 use mesh_api::wire::object::Spec;
 
+use self::counted::Traffic;
 use self::health::Health;
 use super::get::check_namespace;
 use super::health::latency;
@@ -26,7 +30,7 @@ use crate::target::{self, reference, word};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Kind and name, as in `svc reviews` or `svc/reviews`.
+    /// Kind and name, as in `svc reviews`, `svc/reviews` or `node/node-1`.
     #[arg(required = true, num_args = 1..=2, value_name = "KIND NAME")]
     target: Vec<String>,
     #[command(flatten)]
@@ -34,6 +38,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
+    if let Some(name) = node::named(&args.target) {
+        return node::run(context, &name?).await;
+    }
     let namespace = args.namespace.namespace;
     check_namespace(&namespace)?;
     let target = target::parse_one(&args.target, &namespace)?;
@@ -51,11 +58,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let text = match &object.spec {
         Some(Spec::Service(spec)) => {
             let around = Around::fetch(&mut client, Kind::ServiceConfig, &target).await?;
-            service::service(&object, spec, &around, context.style)
+            let (namespace, name) = (&target.namespace, &target.name);
+            let traffic = Traffic::of_service(&mut client, namespace, name).await?;
+            service::service(&object, spec, &around, context.style) + &traffic.text(context.style)
         }
         Some(Spec::Endpoint(spec)) => {
             let health = Health::fetch(&mut client, &target.namespace).await?;
-            endpoint(&object, spec, &health, context.style)
+            let traffic = Traffic::of_endpoint(&mut client, &target.namespace, spec).await?;
+            endpoint(&object, spec, &health, context.style) + &traffic.text(context.style)
         }
         Some(Spec::ServiceConfig(_)) => {
             let around = Around::fetch(&mut client, Kind::Service, &target).await?;

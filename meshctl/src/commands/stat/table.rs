@@ -6,8 +6,19 @@ use crate::output::units::{bytes, float};
 use crate::traffic::{Column, Found, Row, Scope, headings};
 
 /// Totals of the wide form.
-const TOTALS: [&str; 9] =
-    ["ATTEMPTS", "OPENED", "CLOSED", "FAILED", "REFUSED", "PASSED", "SENT", "RECEIVED", "WINDOW"];
+const TOTALS: [&str; 11] = [
+    "ATTEMPTS",
+    "OPENED",
+    "CLOSED",
+    "FAILED",
+    "FAILED-BY",
+    "REFUSED",
+    "REFUSED-BY",
+    "PASSED",
+    "SENT",
+    "RECEIVED",
+    "WINDOW",
+];
 
 /// Rows with their numbers; nothing where there are none.
 pub(super) fn table(found: &Found, scope: &Scope, wide: bool, style: Style) -> String {
@@ -38,19 +49,27 @@ pub(super) fn table(found: &Found, scope: &Scope, wide: bool, style: Style) -> S
     table.render(style)
 }
 
-fn totals(row: &Row) -> [String; 9] {
+fn totals(row: &Row) -> [String; 11] {
     let total = &row.total;
     [
         total.attempts.to_string(),
         total.opened.to_string(),
         total.closed.to_string(),
         total.failed.to_string(),
+        causes(&total.failed_by()),
         total.refused.to_string(),
+        causes(&total.refused_by()),
         total.passed.to_string(),
         bytes(float(total.bytes_sent)),
         bytes(float(total.bytes_received)),
         crate::output::time::age(row.window_ms),
     ]
+}
+
+/// As in `breaker_open=5,max_connections=2`.
+fn causes(of: &[(&str, u64)]) -> String {
+    let causes = of.iter().map(|(name, count)| format!("{}={count}", name.replace(' ', "_")));
+    causes.collect::<Vec<_>>().join(",")
 }
 
 /// As in `service/reviews`, one for each row.

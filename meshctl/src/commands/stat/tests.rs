@@ -32,10 +32,12 @@ fn the_wide_form_has_totals() {
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert!(words(0).starts_with("SERVICE OPEN "), "{text}");
-    assert!(
-        words(0).ends_with("ATTEMPTS OPENED CLOSED FAILED REFUSED PASSED SENT RECEIVED WINDOW")
-    );
-    assert!(words(2).ends_with(" 500 400 100 100 50 0 400KiB 3.9MiB 10s"), "{text}");
+    assert!(words(0).ends_with(
+        "ATTEMPTS OPENED CLOSED FAILED FAILED-BY REFUSED REFUSED-BY PASSED SENT RECEIVED WINDOW"
+    ));
+    let counted =
+        " 500 400 100 100 timed_out=100 50 breaker_open=20,not_known=30 0 400KiB 3.9MiB 10s";
+    assert!(words(2).ends_with(counted), "{text}");
 }
 
 #[test]
@@ -50,6 +52,7 @@ fn scripts_read_exact_numbers() {
     assert_eq!(row["windowMs"], 10_000);
     assert_eq!(row["total"]["bytesReceived"], 4_096_000);
     assert_eq!(row["window"]["failures"]["timed_out"], 10);
+    assert_eq!(row["total"]["refusals"]["breaker_open"], 20);
     assert_eq!(row["rates"]["openedPerSecond"], 4.0);
     assert_eq!(json["rows"][0]["rates"]["failedPercent"], serde_json::Value::Null);
 }

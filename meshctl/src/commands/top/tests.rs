@@ -241,7 +241,7 @@ fn a_row_has_a_page_with_its_minutes_causes_and_versions() {
     let of = query.series.of.expect("a question");
     assert_eq!((of.namespace.as_str(), of.service.as_str()), ("default", "reviews"));
     assert_eq!(query.below.map(|(by, _)| by), Some(By::Version));
-    let text = screen(&mut state, 80, 24);
+    let text = screen(&mut state, 80, 25);
     for line in [
         "service default/reviews  opened and failed a second, last 15 minutes",
         "59  │⠈⠢⣀                      ⡗⠢⣀                      ⡗⢢⡀",
@@ -250,6 +250,7 @@ fn a_row_has_a_page_with_its_minutes_causes_and_versions() {
         "400KiB, received 3.9MiB",
         "Last 10s: opened 40, closed 10, failed 10, refused 5, let through 0, sent 40KiB,",
         "Failed because: timed out 100 (now 10)",
+        "Refused because: breaker open 20 (now 2), not known 30 (now 3)",
         "VERSION    OPEN  CONN/S FAILED% REFUSED/S     IN/S    OUT/S     RTT RETRANS",
         "v1          225       3       0         0    30KiB     3KiB   850µs       2",
         "Esc back  p pause  ? help",

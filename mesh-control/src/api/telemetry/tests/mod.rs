@@ -11,6 +11,7 @@ use mesh_api::wire::telemetry_reports_client::TelemetryReportsClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::report;
 use crate::testing::{PATIENCE, Running};
 
 struct Clients {
@@ -82,7 +83,9 @@ fn by(by: GroupBy) -> wire::StatRequest {
 /// Two nodes, three clients, two services, one of which has two versions.
 async fn reported() -> Clients {
     let mut it = start().await;
-    let refused = wire::Traffic { refused: 4, ..wire::Traffic::default() };
+    let cause = |name: &str, count| wire::Cause { name: name.to_owned(), count };
+    let refusals = vec![cause("breaker_open", 2), cause("of_tomorrow", 1)];
+    let refused = wire::Traffic { refused: 4, refusals, ..wire::Traffic::default() };
     let first = vec![
         (edge("front", "web", "v1", "web-1"), traffic(10, 9)),
         (edge("front", "web", "v2", "web-2"), traffic(5, 5)),
@@ -166,6 +169,8 @@ async fn rows_are_what_was_asked_for_and_add_up() {
     assert_eq!((total.refused, total.failed, total.attempts), (4, 8, 126));
     let causes = total.failures.iter().map(|it| (it.name.as_str(), it.count));
     assert_eq!(causes.collect::<Vec<_>>(), [("refused", 4), ("timed_out", 4)]);
+    let refusals = total.refusals.iter().map(|it| (it.name.as_str(), it.count));
+    assert_eq!(refusals.collect::<Vec<_>>(), [("breaker_open", 2), ("other", 1)]);
     it.control.stop().await;
 }
 
@@ -271,4 +276,29 @@ async fn a_watch_answers_again_and_again_until_the_shutdown() {
     it.control.stop().await;
     let ended = async { while let Ok(Some(_)) = answers.message().await {} };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_report_that_would_take_too_much_memory_is_refused_before_it_does() {
+    let mut it = start().await;
+    let empty = vec![wire::EdgeTraffic::default(); report::MAX_EDGES + 1];
+    let many = wire::ReportTrafficRequest { edges: empty, ..report("n1", 1, Vec::new()) };
+    let error = it.reports.report(many).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("report 100000 edges at most"), "{error}");
+    let causes = vec![wire::Cause::default(); 8 * report::MAX_EDGES + 1];
+    let failures = wire::Traffic { failures: causes, ..wire::Traffic::default() };
+    let causes = report("n1", 1, vec![(edge("a", "web", "", ""), failures)]);
+    let error = it.reports.report(causes).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    // Some kilobytes that become more than it may be.
+    let large =
+        wire::ReportTrafficRequest { run: "r".repeat(17 << 20), ..report("n1", 1, Vec::new()) };
+    let mut zipping = it.reports.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let error = zipping.report(large).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("16777216"), "{error}");
+    zipping.report(report("n1", 1, vec![(edge("a", "web", "", ""), traffic(3, 3))])).await.unwrap();
+    assert_eq!(ask(&mut it, wire::StatRequest::default()).await.len(), 1);
+    it.control.stop().await;
 }

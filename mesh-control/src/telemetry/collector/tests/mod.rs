@@ -4,7 +4,7 @@ mod model;
 
 use std::time::{Duration, Instant};
 
-use super::{Collector, FORGOTTEN, Limits, Outcome, Report, Taken};
+use super::{Collector, FORGOTTEN, Limits, Outcome, Report, Taken, moves};
 use crate::telemetry::counts::Counts;
 use crate::telemetry::edge::Edge;
 
@@ -29,6 +29,9 @@ fn report(run: &str, sequence: u64, full: bool, edges: &[(&str, u64)]) -> Report
         edges: edges.iter().map(|(name, count)| (edge(name), opened(*count))).collect(),
         omitted: 0,
         interval: SECOND,
+        moves: Vec::new(),
+        last_move: 0,
+        anew: false,
     }
 }
 
@@ -98,6 +101,52 @@ fn totals_that_fall_begin_anew() {
     assert_eq!(take(&mut it, report("b", 1, true, &[("x", 3), ("y", 6)]), now), (4, false, 9, 1));
 }
 
+fn folded(report: Report, last_move: u64, from: &[(&str, u64)]) -> Report {
+    let fold = |(name, count): &(&str, u64)| {
+        let (from, into) = (edge(name), edge("other"));
+        moves::Move { from, into, counts: opened(*count) }
+    };
+    Report { last_move, moves: from.iter().map(fold).collect(), ..report }
+}
+
+#[test]
+fn what_is_counted_on_another_edge_has_not_grown_there() {
+    let (mut it, now) = (Collector::new(LIMITS), Instant::now());
+    take(&mut it, report("a", 1, true, &[("x", 5), ("other", 1)]), now);
+    // Two more were counted on it before it went.
+    let fold = folded(report("a", 2, false, &[("other", 8)]), 1, &[("x", 7)]);
+    assert_eq!(take(&mut it, fold, now), (2, false, 8, 0));
+    // The answer was lost, and the client has come back.
+    let again = folded(report("a", 3, false, &[("x", 3), ("other", 9)]), 1, &[("x", 7)]);
+    assert_eq!(take(&mut it, again, now), (4, false, 12, 0));
+    // Of another, nobody has heard.
+    let unheard = folded(report("a", 4, false, &[("other", 13)]), 2, &[("x", 7), ("y", 4)]);
+    assert_eq!(take(&mut it, unheard, now), (4, false, 16, 0));
+    assert_eq!(it.size(), (1, 2));
+    // Another control plane was told of the next.
+    let missed = report("a", 5, false, &[("other", 16)]);
+    let missed = folded(missed, 3, &[]);
+    assert_eq!(take(&mut it, missed, now), (0, true, 19, 0));
+    assert_eq!(
+        take(&mut it, folded(report("a", 6, true, &[("other", 16)]), 3, &[]), now),
+        (0, false, 16, 0)
+    );
+    assert_eq!(
+        take(&mut it, folded(report("a", 7, false, &[("other", 17)]), 3, &[]), now),
+        (1, false, 17, 0)
+    );
+    // The node has begun anew.
+    assert_eq!(take(&mut it, report("b", 1, true, &[("other", 2)]), now), (0, false, 2, 0));
+}
+
+#[test]
+fn a_total_that_was_corrected_alone_counts_nothing_again() {
+    let counts = |opened, attempts| Counts { attempts, opened, ..Counts::default() };
+    let (growth, fell) = counts(9, 51).since(&counts(10, 50));
+    assert_eq!((growth, fell), (counts(0, 1), true));
+    assert_eq!(counts(9, 5).since(&counts(10, 50)), (counts(9, 5), true));
+}
+
 #[test]
 fn an_edge_that_is_gone_for_a_while_goes_on() {
     let (mut it, now) = (Collector::new(LIMITS), Instant::now());
@@ -151,4 +200,26 @@ fn what_there_is_no_room_for_is_counted() {
     it.forget(now + FORGOTTEN / 2);
     let second = Report { node: "n2".to_owned(), ..report("a", 1, true, &[]) };
     assert!(it.take(second, now).unwrap_err().to_string().contains("at most"));
+}
+
+#[test]
+fn edges_that_there_was_no_room_for_are_asked_for_once_there_is() {
+    let room = 10 * (edge("w00").memory() + 300);
+    let (mut it, now) = (Collector::new(Limits { nodes: 2, edge_bytes: room }), Instant::now());
+    let names: Vec<String> = (0..20).map(|i| format!("w{i:02}")).collect();
+    let edges: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    take(&mut it, Report { node: "n2".to_owned(), ..report("a", 1, true, &edges) }, now);
+    let few = [("a", 1), ("b", 1)];
+    assert!(!it.take(report("a", 1, true, &few), now).unwrap().send_all);
+    assert!(it.omitted() > 2);
+    // The other node has gone.
+    it.take(report("a", 2, false, &[]), now + FORGOTTEN).unwrap();
+    it.forget(now + FORGOTTEN);
+    let later = now + FORGOTTEN + SECOND;
+    assert!(it.take(report("a", 3, false, &[]), later).unwrap().send_all);
+    assert!(!it.take(report("a", 4, false, &[]), later + SECOND).unwrap().send_all);
+    // It did not come.
+    assert!(it.take(report("a", 5, false, &[]), later + 61 * SECOND).unwrap().send_all);
+    let all = it.take(report("a", 6, true, &few), later + 62 * SECOND).unwrap();
+    assert_eq!((all.send_all, grown(&all), it.omitted()), (false, 0, 0));
 }

@@ -6,12 +6,17 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::{LIMITS, edge, opened};
+use crate::telemetry::collector::moves::Move;
 use crate::telemetry::collector::{Collector, Report};
 
 const EDGES: usize = 4;
 /// Runs that the collector tells apart.
 const PAST_RUNS: u64 = 8;
-const NAMES: [&str; EDGES] = ["a", "b", "c", "d"];
+const NAMES: [&str; EDGES] = ["a", "b", "c", "other"];
+/// The last of them.
+const OTHER: usize = EDGES - 1;
+/// Moves that a node keeps for a control plane that has not answered.
+const KEPT: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -19,7 +24,7 @@ enum Step {
     Open(usize, u64),
     /// The agent sends a report, which is under way from now on.
     Send,
-    /// One that is under way arrives; the flag: a copy of it stays under way.
+    /// One that is under way arrives; the flag: a copy of it stays under way, and the answer is lost.
     Arrive(usize, bool),
     /// One that is under way is lost.
     Lose(usize),
@@ -31,6 +36,8 @@ enum Step {
     RestartControl,
     /// The node has no entry for an edge any more in its full reports, until it counts again.
     Hide(usize),
+    /// An edge is counted as the last one from here on.
+    Fold(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,7 +50,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::RestartNode),
         1 => Just(Step::RestartControl),
         1 => (0..EDGES).prop_map(Step::Hide),
+        2 => (0..OTHER).prop_map(Step::Fold),
     ]
+}
+
+fn fold(from: usize, count: u64) -> Move {
+    Move { from: edge(NAMES[from]), into: edge(NAMES[OTHER]), counts: opened(count) }
 }
 
 struct World {
@@ -52,6 +64,9 @@ struct World {
     /// What the node knows, and which edges it hides.
     totals: [u64; EDGES],
     hidden: [bool; EDGES],
+    /// Moves, in order, that no answer has come for, and how many there have been.
+    moves: Vec<(usize, u64)>,
+    last_move: u64,
     /// What the agent has said in its last report.
     said: [u64; EDGES],
     run: u64,
@@ -72,6 +87,8 @@ impl World {
             now: Instant::now(),
             totals: [0; EDGES],
             hidden: [false; EDGES],
+            moves: Vec::new(),
+            last_move: 0,
             said: [0; EDGES],
             run: 1,
             sequence: 0,
@@ -87,7 +104,8 @@ impl World {
         self.sequence += 1;
         let full = self.must_send_all;
         let chosen = (0..EDGES).filter(|i| {
-            let news = full || self.totals[*i] != self.said[*i];
+            let touched = self.moves.iter().any(|(from, _)| from == i || *i == OTHER);
+            let news = full || touched || self.totals[*i] != self.said[*i];
             news && !self.hidden[*i] && self.totals[*i] > 0
         });
         let edges = chosen.map(|i| (edge(NAMES[i]), opened(self.totals[i]))).collect();
@@ -101,6 +119,9 @@ impl World {
             edges,
             omitted: 0,
             interval: Duration::from_secs(1),
+            moves: self.moves.iter().map(|(from, count)| fold(*from, *count)).collect(),
+            last_move: self.last_move,
+            anew: false,
         }
     }
 
@@ -118,9 +139,10 @@ impl World {
         self.heard = false;
     }
 
-    fn arrive(&mut self, report: Report) {
+    fn arrive(&mut self, report: Report, answered: bool) {
         self.now += Duration::from_millis(300);
         let current = report.run == self.run.to_string();
+        let last_move = report.last_move;
         self.heard |= current;
         let taken = self.collector.take(report, self.now).unwrap();
         for change in &taken.changes {
@@ -129,7 +151,11 @@ impl World {
             self.grown[index] += change.growth.opened;
         }
         // The answer to an agent that has ended is lost.
-        self.must_send_all |= current && taken.send_all;
+        self.must_send_all |= current && (taken.send_all || !answered);
+        if current && answered {
+            let left = usize::try_from(self.last_move.saturating_sub(last_move)).unwrap();
+            self.moves.drain(..self.moves.len().saturating_sub(left));
+        }
     }
 
     fn go(&mut self, step: Step) {
@@ -148,18 +174,18 @@ impl World {
                 if twice {
                     self.under_way.push(report.clone());
                 }
-                self.arrive(report);
+                self.arrive(report, !twice);
             }
             Step::Lose(which) if which < self.under_way.len() => {
                 self.under_way.remove(which);
                 // The agent gets no answer, so it sends all.
                 self.must_send_all = true;
             }
-            Step::Arrive(..) | Step::Lose(_) => {}
             Step::RestartAgent => self.restart_agent(),
             Step::RestartNode => {
                 self.restart_agent();
                 (self.totals, self.hidden) = ([0; EDGES], [false; EDGES]);
+                (self.moves, self.last_move) = (Vec::new(), 0);
             }
             Step::RestartControl => {
                 self.collector = Collector::new(LIMITS);
@@ -167,10 +193,20 @@ impl World {
                 (self.grown, self.heard) = ([0; EDGES], false);
             }
             Step::Hide(edge) => self.hidden[edge] = true,
+            Step::Fold(from) if !self.hidden[from] && self.totals[from] > 0 => {
+                let count = std::mem::take(&mut self.totals[from]);
+                self.totals[OTHER] += count;
+                self.hidden[OTHER] = false;
+                self.moves.push((from, count));
+                self.last_move += 1;
+                if self.moves.len() > KEPT {
+                    self.moves.remove(0);
+                }
+            }
+            Step::Arrive(..) | Step::Lose(_) | Step::Fold(_) => {}
         }
-        for i in 0..EDGES {
-            assert!(self.grown[i] <= self.counted[i], "{i} grew by more than was counted");
-        }
+        let (grown, counted): (u64, u64) = (self.grown.iter().sum(), self.counted.iter().sum());
+        assert!(grown <= counted, "{grown} grew, {counted} was counted");
     }
 
     /// Everything arrives at last.
@@ -179,7 +215,7 @@ impl World {
         for _ in 0..3 {
             self.must_send_all = true;
             let report = self.report();
-            self.arrive(report);
+            self.arrive(report, true);
         }
     }
 }
@@ -210,11 +246,14 @@ proptest! {
         let mut world = World::new();
         world.settle();
         for step in steps {
-            if !matches!(step, Step::RestartNode | Step::RestartControl | Step::Hide(_)) {
+            // Nobody knows what has grown while moves are not known that nobody says any more.
+            let forgets = matches!(step, Step::Fold(_)) && world.moves.len() == KEPT;
+            if !forgets && !matches!(step, Step::RestartNode | Step::RestartControl | Step::Hide(_)) {
                 world.go(step);
             }
         }
         world.settle();
-        prop_assert_eq!(world.grown, world.counted);
+        let sum = |of: &[u64]| of.iter().sum::<u64>();
+        prop_assert_eq!(sum(&world.grown), sum(&world.counted));
     }
 }

@@ -60,20 +60,20 @@ fn totals(row: &Row, width: usize) -> Vec<Line> {
     if row.window_ms > 0 {
         lines.extend(wrap(&text(&window, &row.window), width));
     }
-    let causes: Vec<String> = row
-        .total
-        .failures
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(cause, count)| {
-            let now = row.window.failures.get(cause).copied().unwrap_or(0);
+    for (what, total, window) in [
+        ("Failed", row.total.failed_by(), row.window.failed_by()),
+        ("Refused", row.total.refused_by(), row.window.refused_by()),
+    ] {
+        let cause = |(cause, count): &(&str, u64)| {
+            let now = window.iter().find(|(it, _)| it == cause).map_or(0, |(_, now)| *now);
             format!("{} {count} (now {now})", cause.replace('_', " "))
-        })
-        .collect();
-    if !causes.is_empty() {
-        let text = format!("Failed because: {}", causes.join(", "));
-        let bad = wrap(&text, width).into_iter().flatten();
-        lines.extend(bad.map(|it| vec![span(it.text, Look::Bad)]));
+        };
+        let causes: Vec<String> = total.iter().map(cause).collect();
+        if !causes.is_empty() {
+            let text = format!("{what} because: {}", causes.join(", "));
+            let bad = wrap(&text, width).into_iter().flatten();
+            lines.extend(bad.map(|it| vec![span(it.text, Look::Bad)]));
+        }
     }
     lines
 }

@@ -1,5 +1,8 @@
-//! `diff`: what applying manifests would change, as a unified diff. Ends like diff(1): 0 where
-//! nothing would, 1 where something would, above 1 on trouble.
+//! `diff`: what applying manifests would change, as a unified diff; or how what a node's kernel holds
+//! differs from what it should. Ends like diff(1): 0 where nothing does, 1 where something does, above
+//! 1 on trouble.
+
+pub(super) mod node;
 
 use std::path::PathBuf;
 
@@ -20,12 +23,33 @@ const CONTEXT_LINES: usize = 3;
 pub(crate) struct Args {
     /// A file, a directory (its .yaml, .yml and .json files) or - for standard input; may be
     /// given several times.
-    #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
+    #[arg(
+        short,
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        required_unless_present = "node",
+        conflicts_with = "node"
+    )]
     filename: Vec<PathBuf>,
+    /// A node: compare what it should serve with what its kernel maps hold.
+    #[arg(value_name = "node/NODE", value_parser = node_name)]
+    node: Option<String>,
+}
+
+/// A node is written so that it cannot be taken for a file.
+fn node_name(text: &str) -> Result<String, String> {
+    match text.strip_prefix("node/") {
+        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err("write a node as node/NAME, and files with -f FILE".to_owned()),
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
-    match differ(context, &args).await {
+    let differs = match &args.node {
+        Some(node) => node::differ(context, node).await,
+        None => differ(context, &args).await,
+    };
+    match differs {
         Ok(false) => Ok(()),
         Ok(true) => Err(Failure::Differs),
         // 1 is taken.

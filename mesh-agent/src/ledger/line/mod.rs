@@ -1,22 +1,26 @@
 //! The ledger's file: a JSON object a line. The first says whose counters they are, the others
 //! are steps.
 
+mod refusals;
+
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::str::FromStr;
 
-use mesh_common::addr::IpKey;
+use mesh_api::model::Label;
 use mesh_common::backend::BackendIndex;
 use mesh_common::counter::{BackendCounters, ReasonCount, ServiceCounters};
 use mesh_common::edge::{EdgeCounters, EdgeKey};
+use mesh_common::inbound::{ClientId, EndpointId, InboundKey};
+use mesh_common::refusal::RefusalCounters;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::book::Step;
 use super::count::Count;
-use super::edges::EdgeStep;
+use super::edges::{EdgeStep, Move};
+use super::inbound::InboundStep;
 use super::{Entry, Sources};
-use crate::edges::Source;
+use crate::edges::{Seat, Source};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -31,6 +35,10 @@ struct Header {
     reasons: u32,
     #[serde(default)]
     edges: u32,
+    #[serde(default)]
+    inbound: u32,
+    #[serde(default)]
+    refusals: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +48,8 @@ enum Book {
     Services,
     Reasons,
     Edges,
+    Inbound,
+    Refusals,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,13 +63,17 @@ enum Verb {
     Name,
     Drop,
     Fold,
+    Told,
+    Move,
+    Own,
+    Others,
+    Gone,
+    Rest,
 }
 
-/// The client, of whom there is at most one, and where connections go.
+/// The client, and where connections go.
 #[derive(Debug, Serialize, Deserialize)]
 struct Key {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
     cgroup: u64,
     backend: u32,
     generation: u32,
@@ -75,6 +89,14 @@ struct Line {
     edge: Option<Key>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup: Option<u64>,
+    /// Of a move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    /// Ids in the book of connections to this node's endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endpoint: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<u64>,
     /// A name; others are `other`, and who is not known has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -90,6 +112,9 @@ struct Line {
     workload: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     count: Vec<u64>,
+    /// Of a move.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<u64>,
 }
 
 /// The first line, without its end.
@@ -101,14 +126,17 @@ pub(super) fn header(sources: &Sources) -> serde_json::Result<String> {
         services: sources.services,
         reasons: sources.reasons,
         edges: sources.edges,
+        inbound: sources.inbound,
+        refusals: sources.refusals,
     })
 }
 
 /// Reads the first line; `None` where it is something else.
 pub(super) fn parse_header(line: &str) -> Option<Sources> {
-    let Header { format, boot, backends, services, reasons, edges } =
+    let Header { format, boot, backends, services, reasons, edges, inbound, refusals } =
         serde_json::from_str(line).ok()?;
-    (format == FORMAT).then_some(Sources { boot, backends, services, reasons, edges })
+    let sources = Sources { boot, backends, services, reasons, edges, inbound, refusals };
+    (format == FORMAT).then_some(sources)
 }
 
 /// A step, without the line's end.
@@ -118,6 +146,8 @@ pub(super) fn entry(entry: &Entry) -> serde_json::Result<String> {
         Entry::Service(step) => line(Book::Services, step),
         Entry::Reason(step) => line(Book::Reasons, step),
         Entry::Edge(step) => edge_line(step),
+        Entry::Inbound(step) => inbound_line(step),
+        Entry::Refusal(step) => refusals::line(step),
     };
     serde_json::to_string(&line)
 }
@@ -130,6 +160,8 @@ pub(super) fn parse_entry(line: &str) -> Option<Entry> {
         Book::Services => Entry::Service(step::<ServiceCounters>(&line)?),
         Book::Reasons => Entry::Reason(step::<ReasonCount>(&line)?),
         Book::Edges => Entry::Edge(edge_step(&line)?),
+        Book::Inbound => Entry::Inbound(inbound_step(&line)?),
+        Book::Refusals => Entry::Refusal(refusals::step(&line)?),
     })
 }
 
@@ -156,6 +188,9 @@ fn blank(book: Book, account: Option<&Account>) -> Line {
         index: None,
         edge: None,
         cgroup: None,
+        number: None,
+        endpoint: None,
+        client: None,
         source: None,
         other: false,
         service: account.and_then(|account| text(account.service.as_ref())),
@@ -163,6 +198,7 @@ fn blank(book: Book, account: Option<&Account>) -> Line {
         version: account.and_then(|account| text(account.version.as_ref())),
         workload: account.and_then(|account| text(account.workload.as_ref())),
         count: Vec::new(),
+        refused: Vec::new(),
     }
 }
 
@@ -176,24 +212,84 @@ fn edge_line(step: &EdgeStep) -> Line {
             (Verb::Settle, Some(key), Some(source), Some(account), Some(raw))
         }
         EdgeStep::Drop(key) => (Verb::Drop, Some(key), None, None, None),
-        EdgeStep::Fold(source) => (Verb::Fold, None, Some(source), None, None),
+        EdgeStep::Seat(seat) => {
+            let (verb, name) = match seat {
+                Seat::Own(name) => (Verb::Own, name),
+                Seat::Others(name) => (Verb::Others, name),
+                Seat::Fold(name) => (Verb::Fold, name),
+                Seat::Gone(name) => (Verb::Gone, name),
+            };
+            return Line { verb, source: Some(name.to_string()), ..blank(Book::Edges, None) };
+        }
+        EdgeStep::Told(number) => {
+            let number = Some(*number);
+            return Line { verb: Verb::Told, number, ..blank(Book::Edges, None) };
+        }
+        EdgeStep::Rest(account, count) => {
+            let count = count.clone();
+            return Line { verb: Verb::Rest, count, ..blank(Book::Edges, Some(account)) };
+        }
+        EdgeStep::Move(it) => return move_line(it),
         EdgeStep::Mark(key, raw) => (Verb::Mark, Some(key), None, None, Some(raw)),
         EdgeStep::Total(source, account, total) => {
             (Verb::Total, None, Some(source), Some(account), Some(total))
         }
     };
     let edge = key.map(|key| Key {
-        client: (key.client != IpKey::default()).then(|| key.client.to_ip()),
         cgroup: key.cgroup,
         backend: key.backend.index,
         generation: key.generation,
     });
-    let (source, other) = match source {
-        Some(Source::Workload(name)) => (Some(name.to_string()), false),
-        Some(Source::Other) => (None, true),
-        Some(Source::Unknown) | None => (None, false),
-    };
+    let (source, other) = source.map(spelt).unwrap_or_default();
     Line { verb, edge, source, other, count: numbers(count), ..blank(Book::Edges, account) }
+}
+
+fn move_line(Move { from, account, counters, refused }: &Move) -> Line {
+    let (source, other) = spelt(from);
+    let refused = Some(refused).filter(|refused| **refused != RefusalCounters::ZERO);
+    let (count, refused) = (numbers(Some(counters)), numbers(refused));
+    Line { verb: Verb::Move, source, other, count, refused, ..blank(Book::Edges, Some(account)) }
+}
+
+/// A name, and whether it stands for others.
+fn spelt(source: &Source) -> (Option<String>, bool) {
+    match source {
+        Source::Workload(name) => (Some(name.to_string()), false),
+        Source::Other => (None, true),
+        Source::Unknown => (None, false),
+    }
+}
+
+fn inbound_line(step: &InboundStep) -> Line {
+    let of = |verb, key: &InboundKey, count: Option<&EdgeCounters>| Line {
+        verb,
+        endpoint: Some(key.endpoint.number),
+        client: Some(key.client.number),
+        count: numbers(count),
+        ..blank(Book::Inbound, None)
+    };
+    match step {
+        InboundStep::Client(id, name) => {
+            let (client, source) = (Some(id.number), text(name.as_ref()));
+            Line { verb: Verb::Name, client, source, ..blank(Book::Inbound, None) }
+        }
+        InboundStep::Endpoint(id, account) => {
+            let endpoint = Some(id.number);
+            Line { verb: Verb::Name, endpoint, ..blank(Book::Inbound, account.as_ref()) }
+        }
+        InboundStep::Settle(key, raw) => of(Verb::Settle, key, Some(raw)),
+        InboundStep::Drop(key) => of(Verb::Drop, key, None),
+        InboundStep::Mark(key, raw) => of(Verb::Mark, key, Some(raw)),
+        InboundStep::Seat(name, own) => {
+            let verb = if *own { Verb::Own } else { Verb::Others };
+            Line { verb, source: Some(name.to_string()), ..blank(Book::Inbound, None) }
+        }
+        InboundStep::Total(source, account, total) => {
+            let (source, other) = spelt(source);
+            let count = numbers(Some(total));
+            Line { source, other, count, ..blank(Book::Inbound, Some(account)) }
+        }
+    }
 }
 
 fn text(name: Option<&impl Display>) -> Option<String> {
@@ -209,7 +305,15 @@ fn step<C: Count>(line: &Line) -> Option<Step<C>> {
         Verb::Settle => Step::Settle(line.index?, account, count()?),
         Verb::Mark => Step::Mark(line.index?, count()?),
         Verb::Total => Step::Total(account, count()?),
-        Verb::Name | Verb::Drop | Verb::Fold => return None,
+        Verb::Name
+        | Verb::Drop
+        | Verb::Fold
+        | Verb::Told
+        | Verb::Move
+        | Verb::Own
+        | Verb::Others
+        | Verb::Gone
+        | Verb::Rest => return None,
     })
 }
 
@@ -224,26 +328,70 @@ fn account(line: &Line) -> Option<Account> {
 
 fn edge_step(line: &Line) -> Option<EdgeStep> {
     let key = || {
-        line.edge.as_ref().map(|Key { client, cgroup, backend, generation }| EdgeKey {
-            client: client.map(IpKey::from_ip).unwrap_or_default(),
+        line.edge.as_ref().map(|Key { cgroup, backend, generation }| EdgeKey {
             cgroup: *cgroup,
             backend: BackendIndex { index: *backend },
             generation: *generation,
         })
     };
     let label = name(line.source.as_deref()).ok()?;
-    let nobody = if line.other { Source::Other } else { Source::Unknown };
-    let source = label.clone().map_or(nobody, Source::Workload);
+    let source = source(line, label.clone());
     let count = || EdgeCounters::from_numbers(&line.count);
     Some(match line.verb {
         Verb::Name => EdgeStep::Name(line.cgroup?, label),
         Verb::Settle => EdgeStep::Settle(key()?, source, account(line)?, count()?),
         Verb::Drop => EdgeStep::Drop(key()?),
-        Verb::Fold => EdgeStep::Fold(source),
+        Verb::Own => EdgeStep::Seat(Seat::Own(label?)),
+        Verb::Others => EdgeStep::Seat(Seat::Others(label?)),
+        Verb::Fold => EdgeStep::Seat(Seat::Fold(label?)),
+        Verb::Gone => EdgeStep::Seat(Seat::Gone(label?)),
+        Verb::Rest => EdgeStep::Rest(account(line)?, line.count.clone()),
+        Verb::Told => EdgeStep::Told(line.number?),
+        Verb::Move => {
+            let refused = RefusalCounters::from_numbers(&line.refused).unwrap_or_default();
+            let (account, counters) = (account(line)?, count()?);
+            EdgeStep::Move(Move { from: source, account, counters, refused })
+        }
         Verb::Mark => EdgeStep::Mark(key()?, count()?),
         Verb::Total => EdgeStep::Total(source, account(line)?, count()?),
         Verb::Leave | Verb::Stay => return None,
     })
+}
+
+fn inbound_step(line: &Line) -> Option<InboundStep> {
+    let endpoint = line.endpoint.map(|number| EndpointId { number });
+    let client = line.client.map(|number| ClientId { number });
+    let key = || Some(InboundKey { endpoint: endpoint?, client: client? });
+    let label = name(line.source.as_deref()).ok()?;
+    let count = || EdgeCounters::from_numbers(&line.count);
+    Some(match line.verb {
+        Verb::Name => match (endpoint, client) {
+            (Some(id), None) => {
+                let account = account(line)?;
+                InboundStep::Endpoint(id, account.service.is_some().then_some(account))
+            }
+            (None, Some(id)) => InboundStep::Client(id, label),
+            _ => return None,
+        },
+        Verb::Settle => InboundStep::Settle(key()?, count()?),
+        Verb::Drop => InboundStep::Drop(key()?),
+        Verb::Mark => InboundStep::Mark(key()?, count()?),
+        Verb::Own => InboundStep::Seat(label?, true),
+        Verb::Others => InboundStep::Seat(label?, false),
+        Verb::Total => InboundStep::Total(source(line, label), account(line)?, count()?),
+        Verb::Leave
+        | Verb::Stay
+        | Verb::Fold
+        | Verb::Told
+        | Verb::Move
+        | Verb::Gone
+        | Verb::Rest => return None,
+    })
+}
+
+fn source(line: &Line, label: Option<Label>) -> Source {
+    let nobody = if line.other { Source::Other } else { Source::Unknown };
+    label.map_or(nobody, Source::Workload)
 }
 
 /// A name that may be absent.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mesh_common::reason::Reason;
 use serde_json::{Value, json};
 
 use super::load::{Outcomes, Stream};
@@ -31,6 +32,8 @@ pub struct Report {
     /// Counters that are not what the clients counted.
     wrong_counters: Vec<String>,
     compared_counters: usize,
+    /// What the programs say they could not do, where counters are wrong.
+    troubles: BTreeMap<String, f64>,
 }
 
 #[derive(Debug)]
@@ -121,9 +124,11 @@ impl Report {
             .map(|(stream, outcomes)| StreamReport::new(stream, &outcomes))
             .collect();
         let mut wrong = Vec::new();
+        let mut troubles = BTreeMap::new();
         let caught_up = eventually(|| {
             let metrics = bed.node.metrics().map_err(|error| error.to_string())?;
             wrong = wrong_counters(&streams, &metrics);
+            troubles = self::troubles(&metrics);
             if wrong.is_empty() { Ok(()) } else { Err("counters differ".to_owned()) }
         });
         if wrong.is_empty() {
@@ -131,7 +136,7 @@ impl Report {
         }
         let backends: usize = streams.iter().map(|stream| stream.opened.len()).sum();
         let compared_counters = backends * (COUNTERS.len() + 1);
-        Ok(Self { took, figures, streams, wrong_counters: wrong, compared_counters })
+        Ok(Self { took, figures, streams, wrong_counters: wrong, compared_counters, troubles })
     }
 
     /// The table.
@@ -206,6 +211,9 @@ impl Report {
             }
         }
         broken.extend(self.wrong_counters.iter().cloned());
+        if !self.wrong_counters.is_empty() {
+            broken.push(format!("the programs say: {:?}", self.troubles));
+        }
         broken
     }
 }
@@ -229,4 +237,12 @@ fn wrong_counters(streams: &[StreamReport], metrics: &Metrics) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// What the programs say they could not do, by reason: where a counter is wrong, here is why.
+fn troubles(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let reasons = Reason::NAMES.into_iter().filter(|(reason, _)| *reason != Reason::NOT_A_SERVICE);
+    let count = |name: &str| metrics.sum("mesh_bpf_exits_total", &[("reason", name)]);
+    let counted = reasons.map(|(_, name)| (name.to_owned(), count(name)));
+    counted.filter(|(_, count)| *count > 0.0).collect()
 }

@@ -15,6 +15,9 @@ const ENUMS: &[(&str, &str)] = &[
     ("LocalityPolicy.scope", "locality_scope"),
     ("HealthCheck.initial_state", "initial_health"),
     ("ServiceConfig.acceleration", "acceleration"),
+    ("ServiceConfig.on_no_proxy", "on_no_proxy"),
+    ("PathMatch.type", "match_type"),
+    ("HeaderMatch.type", "match_type"),
 ];
 
 fn main() -> Outcome {
@@ -89,6 +92,18 @@ const OBJECTS: &[&str] = &[
     "Locality",
     "ServiceConfig",
     "TrafficRule",
+    "PathMatch",
+    "HeaderMatch",
+    "GrpcMatch",
+    "RequestRetries",
+    "Mirror",
+    "Fault",
+    "FaultDelay",
+    "FaultAbort",
+    "PathModifier",
+    "Redirect",
+    "Rewrite",
+    "RequestLimits",
     "Destination",
     "Match",
     "LoadBalancer",

@@ -7,9 +7,9 @@ use std::time::Duration;
 use mesh_api::model::{
     Acceleration, Breaker, CircuitBreaker, ClientKey, Destination, Endpoint, EndpointState, Errno,
     HashKey, Health, HealthCheck, Kind, Label, LoadBalancer, Locality, LocalityMode,
-    LocalityPolicy, LocalityScope, Object, ObjectName, ObjectRef, OnNoBackend, OutlierDetection,
-    Policy, Port, Probe, Protocol, Service, ServiceConfig, ServicePort, SessionAffinity,
-    Thresholds, Timeouts, TrafficRule,
+    LocalityPolicy, LocalityScope, Object, ObjectName, ObjectRef, OnNoBackend, OnNoProxy,
+    OutlierDetection, Policy, Port, Probe, Protocol, Service, ServiceConfig, ServicePort,
+    SessionAffinity, Thresholds, Timeouts, TrafficRule,
 };
 use proptest::prelude::*;
 
@@ -83,6 +83,7 @@ pub(crate) fn config_to(service: &str, rules: &[(&str, Option<&str>, u32)]) -> S
         traffic_rules: rules
             .iter()
             .map(|(service, version, weight)| TrafficRule {
+                request: None,
                 destination: Destination { service: name(service), version: version.map(label) },
                 weight: *weight,
             })
@@ -94,6 +95,8 @@ pub(crate) fn config_to(service: &str, rules: &[(&str, Option<&str>, u32)]) -> S
         health_check: None,
         timeouts: None,
         acceleration: Acceleration::Off,
+        on_no_proxy: OnNoProxy::default(),
+        proxy_ports: [].into(),
     }
 }
 
@@ -221,8 +224,9 @@ fn thresholds() -> impl Strategy<Value = Thresholds> {
 
 /// A configuration with these, which have nothing to do with each other.
 fn guards() -> impl Strategy<Value = ServiceConfig> {
-    let breaker = (thresholds(), thresholds())
-        .prop_map(|(service, endpoint)| Box::new(CircuitBreaker { service, endpoint }));
+    let breaker = (thresholds(), thresholds()).prop_map(|(service, endpoint)| {
+        Box::new(CircuitBreaker { service, endpoint, requests: None })
+    });
     let outlier = (0..3u8, prop::option::of(1..9u32)).prop_map(|(percent, failures)| {
         Box::new(OutlierDetection {
             consecutive_failures: failures,
@@ -232,6 +236,8 @@ fn guards() -> impl Strategy<Value = ServiceConfig> {
             max_ejection_percent: percent * 50,
             failure_percentage: None,
             minimum_connections: 1,
+            consecutive_5xx: None,
+            consecutive_gateway_errors: None,
         })
     });
     let timeouts = (1..9u64).prop_map(|seconds| {

@@ -86,6 +86,12 @@ enum_serde!(acceleration, crate::wire::Acceleration, {
     On => "On",
     Auto => "Auto",
 });
+enum_serde!(on_no_proxy, crate::wire::OnNoProxy, { Bypass => "Bypass", Refuse => "Refuse" });
+enum_serde!(match_type, crate::wire::MatchType, {
+    Exact => "Exact",
+    PathPrefix => "PathPrefix",
+    RegularExpression => "RegularExpression",
+});
 enum_serde!(endpoint_state, crate::wire::EndpointState, {
     Serving => "Serving",
     Draining => "Draining",

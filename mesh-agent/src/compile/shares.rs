@@ -87,17 +87,16 @@ struct Sent<'a> {
 
 /// Where connections go. A service that is not there is no group.
 fn sent<'a>(origin: &Origin<'a>) -> Vec<Result<Sent<'a>, &'a TrafficRule>> {
-    let rules = rules(origin);
-    if rules.is_empty() {
+    let Some(rules) = rules(origin) else {
         return vec![Ok(Sent { rule: 1, group: origin.group, version: None, whereto: None })];
-    }
+    };
     let sent = |rule: &'a TrafficRule| {
         let Destination { service, version } = &rule.destination;
         let group = origin.world.find(service).and_then(|id| origin.world.group(id)).ok_or(rule)?;
         let whereto = Some(&rule.destination);
         Ok(Sent { rule: rule.weight, group, version: version.as_ref(), whereto })
     };
-    rules.iter().filter(|rule| rule.weight > 0).map(sent).collect()
+    rules.into_iter().filter(|rule| rule.weight > 0).map(sent).collect()
 }
 
 /// How many backends the service has, healthy or not.
@@ -162,8 +161,10 @@ struct Found<'a> {
     member: &'a Arc<Member>,
 }
 
-fn rules<'a>(origin: &Origin<'a>) -> &'a [TrafficRule] {
-    origin.group.config.as_ref().map_or(&[], |config| &config.traffic_rules)
+/// What the kernel can follow; `None` where there are no rules at all.
+fn rules<'a>(origin: &Origin<'a>) -> Option<Vec<&'a TrafficRule>> {
+    let config = origin.group.config.as_ref()?;
+    (!config.traffic_rules.is_empty()).then(|| config.rules_of_connections().collect())
 }
 
 /// The part of a rule; none where no endpoint can take connections.
@@ -258,7 +259,7 @@ fn target(origin: &Origin<'_>, group: &Group) -> Port {
 /// See [`Origin::targets`].
 pub(super) fn targets(origin: &Origin<'_>) -> Vec<(IpKey, u16, Arc<Member>)> {
     let own = Some(origin.group);
-    let others = rules(origin).iter().map(|rule| &rule.destination.service);
+    let others = rules(origin).into_iter().flatten().map(|rule| &rule.destination.service);
     let others = others
         .filter(|service| **service != origin.group.name)
         .map(|service| origin.world.find(service).and_then(|id| origin.world.group(id)));

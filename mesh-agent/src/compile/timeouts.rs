@@ -112,7 +112,7 @@ mod tests {
     ) -> (u32, u32, usize) {
         let connect = connect_ms.map(Duration::from_millis);
         let (policy, warnings) =
-            policy(&Timeouts { connect, idle: None, retry: retry.into() }, kernel);
+            policy(&Timeouts { connect, idle: None, retry: retry.into(), request: None }, kernel);
         (policy.syn_retries, policy.syn_rto_jiffies, warnings.len())
     }
 

@@ -7,6 +7,7 @@ mod endpoint;
 mod health;
 mod load_balancer;
 mod resilience;
+mod routing;
 mod service;
 mod service_config;
 #[cfg(test)]

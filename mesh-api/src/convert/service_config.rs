@@ -1,27 +1,16 @@
 //! `ServiceConfig`: wire ⇄ model.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::resilience::{breaker, outlier, timeouts};
-use super::{health, label_text, load_balancer, milliseconds, optional_label};
-use crate::model::{
-    Acceleration, Destination, Labels, Name, ObjectName, ServiceConfig, TrafficRule,
-};
-use crate::violation::{Fields, Reason};
+use super::{health, load_balancer, milliseconds, routing};
+use crate::model::{Acceleration, Labels, Name, ObjectName, OnNoProxy, Port, ServiceConfig};
+use crate::violation::Fields;
 use crate::wire;
 
-/// Most traffic rules of a service.
-const MAX_RULES: usize = 256;
-/// Highest weight of a rule: 2^20.
-const MAX_WEIGHT: u32 = 1 << 20;
 /// Longest time that connections to a removed endpoint are given.
 const MAX_DRAIN: Duration = Duration::from_hours(24);
-/// Why a rule's `match` is refused.
-const MATCH: &str = "not supported: the kernel sees connections, not requests; rules that look \
-     into requests need an L7 proxy, which is not there yet: remove this field; connections are \
-     shared out by weight";
-
 pub(super) fn from_wire(
     fields: &mut Fields,
     name: ObjectName,
@@ -38,8 +27,10 @@ pub(super) fn from_wire(
         retry,
         drain_timeout_ms,
         acceleration: value,
+        on_no_proxy: without_proxy,
+        proxy_ports,
     } = spec;
-    let traffic_rules = rules(fields, &name, traffic_rules);
+    let traffic_rules = routing::from_wire(fields, &name, traffic_rules);
     let load_balancer =
         balancer.map(|balancer| load_balancer::from_wire(fields, &balancer)).unwrap_or_default();
     let drain_timeout = drain_timeout_ms.map(Duration::from_millis);
@@ -57,6 +48,8 @@ pub(super) fn from_wire(
         health_check: health_check.and_then(|spec| health::from_wire(fields, spec)),
         timeouts: timeouts::from_wire(fields, socket_timeouts, retry),
         acceleration: acceleration(fields, value),
+        on_no_proxy: on_no_proxy(fields, without_proxy),
+        proxy_ports: listeners(&proxy_ports),
     }
 }
 
@@ -70,67 +63,21 @@ fn acceleration(fields: &mut Fields, value: i32) -> Acceleration {
     }
 }
 
-fn rules(
-    fields: &mut Fields,
-    name: &ObjectName,
-    rules: Vec<wire::TrafficRule>,
-) -> Vec<TrafficRule> {
-    if rules.len() > MAX_RULES {
-        let message = format!("{} rules: use at most {MAX_RULES}", rules.len());
-        fields.invalid("spec.trafficRules", message);
-    }
-    let sum: u64 = rules.iter().map(|rule| u64::from(rule.weight)).sum();
-    if sum == 0 && !rules.is_empty() {
-        fields.invalid(
-            "spec.trafficRules",
-            "the weights add up to 0: give at least one rule a weight above 0",
-        );
-    }
-    let mut seen = BTreeSet::new();
-    let mut checked = Vec::new();
-    for (index, rule) in rules.into_iter().take(MAX_RULES).enumerate() {
-        let at = format!("spec.trafficRules[{index}]");
-        let wire::TrafficRule { destination, weight, retries, timeout_ms, r#match } = rule;
-        fields.unsupported(format!("{at}.retries"), retries.is_some(), timeouts::REQUESTS);
-        fields.unsupported(format!("{at}.timeout"), timeout_ms.is_some(), timeouts::REQUESTS);
-        fields.unsupported(format!("{at}.match"), r#match.is_some(), MATCH);
-        if weight > MAX_WEIGHT {
-            let message = format!("{weight} is too high: use 0 to {MAX_WEIGHT}");
-            fields.invalid(format!("{at}.weight"), message);
-        }
-        let Some(destination) = destination_of(fields, &at, name, destination) else {
-            continue;
-        };
-        if !seen.insert(destination.clone()) {
-            let message = "an earlier rule has the same destination";
-            fields.push(Reason::Duplicate, format!("{at}.destination"), message);
-        }
-        checked.push(TrafficRule { destination, weight });
-    }
-    checked
+/// Where the node's Envoy listens. Written by the control plane: what is out of range is left out.
+fn listeners(ports: &BTreeMap<String, u32>) -> BTreeMap<Name, Port> {
+    let listener = |(name, port): (&String, &u32)| {
+        let port = Port::try_from(*port).ok()?;
+        Some((name.parse().ok()?, port))
+    };
+    ports.iter().filter_map(listener).collect()
 }
 
-fn destination_of(
-    fields: &mut Fields,
-    at: &str,
-    name: &ObjectName,
-    destination: Option<wire::Destination>,
-) -> Option<Destination> {
-    let wire::Destination { service, version } = destination.unwrap_or_default();
-    if service.is_empty() && version.is_empty() {
-        fields.invalid(format!("{at}.destination"), "required: a version, a service, or both");
-        return None;
+fn on_no_proxy(fields: &mut Fields, value: i32) -> OnNoProxy {
+    let value = fields.check("spec.onNoProxy", wire::OnNoProxy::try_from(value));
+    match value.unwrap_or_default() {
+        wire::OnNoProxy::Refuse => OnNoProxy::Refuse,
+        wire::OnNoProxy::Unspecified | wire::OnNoProxy::Bypass => OnNoProxy::Bypass,
     }
-    let version_label = optional_label(fields, &format!("{at}.destination.version"), &version);
-    if version_label.is_none() && !version.is_empty() {
-        return None;
-    }
-    let service = if service.is_empty() {
-        name.clone()
-    } else {
-        name.sibling(fields.check(&format!("{at}.destination.service"), service.parse::<Name>())?)
-    };
-    Some(Destination { service, version: version_label })
 }
 
 impl From<&ServiceConfig> for wire::ServiceConfig {
@@ -146,30 +93,21 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
             health_check,
             timeouts,
             acceleration,
+            on_no_proxy,
+            proxy_ports,
         } = config;
-        let rule = |rule: &TrafficRule| {
-            let own = rule.destination.service == *name && rule.destination.version.is_some();
-            wire::TrafficRule {
-                destination: Some(wire::Destination {
-                    service: if own {
-                        String::new()
-                    } else {
-                        rule.destination.service.name.to_string()
-                    },
-                    version: label_text(rule.destination.version.as_ref()),
-                }),
-                weight: rule.weight,
-                ..wire::TrafficRule::default()
-            }
-        };
         let (timeouts, retry) = timeouts::to_wire(timeouts.as_deref().copied());
         let acceleration = match acceleration {
             Acceleration::Off => wire::Acceleration::Unspecified,
             Acceleration::On => wire::Acceleration::On,
             Acceleration::Auto => wire::Acceleration::Auto,
         };
+        let on_no_proxy = match on_no_proxy {
+            OnNoProxy::Bypass => wire::OnNoProxy::Unspecified,
+            OnNoProxy::Refuse => wire::OnNoProxy::Refuse,
+        };
         Self {
-            traffic_rules: traffic_rules.iter().map(rule).collect(),
+            traffic_rules: traffic_rules.iter().map(|rule| routing::to_wire(name, rule)).collect(),
             load_balancer: load_balancer::to_wire(*load_balancer),
             circuit_breaker: circuit_breaker.as_deref().copied().map(breaker::to_wire),
             outlier_detection: outlier_detection.as_deref().copied().map(outlier::to_wire),
@@ -178,6 +116,11 @@ impl From<&ServiceConfig> for wire::ServiceConfig {
             retry,
             drain_timeout_ms: drain_timeout.map(milliseconds),
             acceleration: acceleration.into(),
+            on_no_proxy: on_no_proxy.into(),
+            proxy_ports: proxy_ports
+                .iter()
+                .map(|(name, port)| (name.to_string(), port.get().into()))
+                .collect(),
         }
     }
 }

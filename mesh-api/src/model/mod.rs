@@ -7,6 +7,7 @@ mod health;
 mod load_balancer;
 mod names;
 mod resilience;
+mod routing;
 mod service;
 mod service_config;
 
@@ -19,9 +20,17 @@ pub use load_balancer::{
     HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Policy,
 };
 pub use names::{Label, Name, NameError, ObjectName, ObjectNameError, Port, PortError};
-pub use resilience::{Breaker, CircuitBreaker, OutlierDetection, Retry, Thresholds, Timeouts};
-pub use service::{ClientKey, OnNoBackend, Protocol, Service, ServicePort, SessionAffinity};
-pub use service_config::{Acceleration, Destination, ServiceConfig, TrafficRule};
+pub use resilience::{
+    Breaker, CircuitBreaker, OutlierDetection, RequestLimits, Retry, Thresholds, Timeouts,
+};
+pub use routing::{
+    Abort, Fault, GrpcMatch, HeaderMatch, HeaderValue, Mirror, PathMatch, PathModifier, Redirect,
+    RequestRetries, RequestRule, RetryOn, Rewrite, RouteMatch,
+};
+pub use service::{
+    ClientKey, OnNoBackend, Protocol, RequestProtocol, Service, ServicePort, SessionAffinity,
+};
+pub use service_config::{Acceleration, Destination, OnNoProxy, ServiceConfig, TrafficRule};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;

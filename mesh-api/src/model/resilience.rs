@@ -10,6 +10,19 @@ pub struct CircuitBreaker {
     pub service: Thresholds,
     /// For those to each endpoint.
     pub endpoint: Thresholds,
+    /// For the requests of one node's Envoy, or of one gRPC client, to each destination.
+    pub requests: Option<RequestLimits>,
+}
+
+/// Limits of requests; `None`: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// At a time.
+    pub max_requests: Option<u32>,
+    /// That wait for a connection at a time.
+    pub max_pending_requests: Option<u32>,
+    /// That are sent again at a time.
+    pub max_retries: Option<u32>,
 }
 
 /// Limits and a breaker.
@@ -54,6 +67,18 @@ pub struct OutlierDetection {
     pub failure_percentage: Option<u8>,
     /// Connects within an interval below which the percentage says nothing; at least 1.
     pub minimum_connections: u32,
+    /// Answers of 5xx in a row, 1 to 4095; requests only; `None`: not looked at.
+    pub consecutive_5xx: Option<u32>,
+    /// Answers of 502, 503 or 504 in a row, 1 to 4095; requests only; `None`: not looked at.
+    pub consecutive_gateway_errors: Option<u32>,
+}
+
+impl OutlierDetection {
+    /// Whether it looks at answers, which the kernel does not see.
+    #[must_use]
+    pub const fn looks_at_answers(&self) -> bool {
+        self.consecutive_5xx.is_some() || self.consecutive_gateway_errors.is_some()
+    }
 }
 
 /// What sockets are told.
@@ -66,6 +91,8 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// How often the SYN is sent again, and when first.
     pub retry: Option<Retry>,
+    /// Until the answer to a request has ended, where its rule says nothing; 10 ms to 24 hours.
+    pub request: Option<Duration>,
 }
 
 /// How often the SYN is sent again.

@@ -39,6 +39,33 @@ pub struct ServicePort {
     pub app_protocol: Option<Label>,
 }
 
+/// How requests are told apart on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestProtocol {
+    /// HTTP/1.1; `http`.
+    Http,
+    /// HTTP/2 without TLS; `http2` or `h2c`.
+    Http2,
+    /// gRPC; `grpc`.
+    Grpc,
+}
+
+impl ServicePort {
+    /// How requests are told apart; `None` where nobody can.
+    #[must_use]
+    pub fn requests(&self) -> Option<RequestProtocol> {
+        if self.protocol != Protocol::Tcp {
+            return None;
+        }
+        match self.app_protocol.as_ref()?.as_str() {
+            "http" => Some(RequestProtocol::Http),
+            "http2" | "h2c" => Some(RequestProtocol::Http2),
+            "grpc" => Some(RequestProtocol::Grpc),
+            _ => None,
+        }
+    }
+}
+
 /// Transport protocol of a service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {

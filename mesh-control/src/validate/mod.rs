@@ -3,6 +3,7 @@
 //! here they are checked against each other.
 
 mod conflicts;
+mod listeners;
 mod references;
 #[cfg(test)]
 mod tests;
@@ -169,6 +170,7 @@ pub fn plan(world: &World, batch: &Batch) -> Result<Plan, Refusal> {
     duplicates(batch, &references, &mut found);
     let absent = stale_and_absent(world, batch, &references, &mut found);
     let mut plan = apply(world, batch, references);
+    listeners::allot(world, &mut plan, batch, &mut found);
     conflicts::check(world, &plan, batch, &mut found);
     references::check(&plan, batch, &mut found);
     if !found.is_empty() {
@@ -237,16 +239,18 @@ fn apply(world: &World, batch: &Batch, references: Vec<ObjectRef>) -> Plan {
     let mut outcomes = Vec::with_capacity(batch.changes.len());
     for (change, reference) in batch.changes.iter().zip(references) {
         let before = next.get(&reference).cloned();
-        let action = match (&change.write, &before) {
-            (Write::Put(object), Some(before)) if before.object == *object => Action::Unchanged,
-            (Write::Put(object), before) => {
-                next.put(Stored { object: object.clone(), resource_version: revision });
-                match before {
-                    Some(_) => Action::Configured,
-                    None => Action::Created,
+        let action = match &change.write {
+            Write::Put(object) => {
+                let object = listeners::kept(object, before.as_deref());
+                if before.as_ref().is_some_and(|before| before.object == *object) {
+                    Action::Unchanged
+                } else {
+                    let object = object.into_owned();
+                    next.put(Stored { object, resource_version: revision });
+                    if before.is_some() { Action::Configured } else { Action::Created }
                 }
             }
-            (Write::Delete(_), _) => {
+            Write::Delete(_) => {
                 next.remove(&reference);
                 Action::Deleted
             }

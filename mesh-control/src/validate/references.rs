@@ -58,25 +58,29 @@ fn check_config(
         );
     }
     let before = config_of(outcome.before.as_deref());
-    for (rule, at) in config.traffic_rules.iter().zip(0_usize..) {
-        let Destination { service, version } = &rule.destination;
+    let named = config.traffic_rules.iter().zip(0_usize..).flat_map(|(rule, at)| {
+        let at = format!("spec.trafficRules[{at}]");
+        let mirror = rule.request.as_ref().and_then(|request| request.mirror.as_ref());
+        let mirror = mirror.map(|it| (format!("{at}.mirror.destination"), &it.destination));
+        let own = (format!("{at}.destination"), &rule.destination);
+        [own].into_iter().chain(mirror)
+    });
+    for (at, destination) in named {
+        let Destination { service, version } = destination;
         if !exists(service) {
             // A destination within a missing service has been reported above.
             if *service != config.name {
-                missing(
-                    format!("spec.trafficRules[{at}].destination.service"),
-                    format!("there is no Service {service}"),
-                );
+                missing(format!("{at}.service"), format!("there is no Service {service}"));
             }
             continue;
         }
         let Some(version) = version else { continue };
         let known = plan.world.versions(service).any(|it| it == Some(version))
-            || before.is_some_and(|before| has_destination(before, &rule.destination))
+            || before.is_some_and(|before| before.destinations().any(|it| it == destination))
             || batch.unread.iter().any(|it| it.kind == Kind::Endpoint);
         if !known {
             missing(
-                format!("spec.trafficRules[{at}].destination.version"),
+                format!("{at}.version"),
                 format!(
                     "no endpoint of Service {service} has version {:?}{}",
                     version.as_str(),
@@ -90,11 +94,6 @@ fn check_config(
 fn unread(batch: &Batch, name: &ObjectName) -> bool {
     let mut unread = batch.unread.iter();
     unread.any(|it| it.kind == Kind::Service && it.name == *name)
-}
-
-fn has_destination(config: &ServiceConfig, destination: &Destination) -> bool {
-    let mut rules = config.traffic_rules.iter();
-    rules.any(|rule| rule.destination == *destination)
 }
 
 fn known_versions(plan: &Plan, service: &ObjectName) -> String {

@@ -96,7 +96,5 @@ impl Index {
 
 /// The service that a config configures, and those that its rules send connections to.
 fn named_services(config: &ServiceConfig) -> BTreeSet<&ObjectName> {
-    let rules = config.traffic_rules.iter();
-    let destinations = rules.map(|rule| &rule.destination.service);
-    destinations.chain([&config.name]).collect()
+    config.destinations().map(|it| &it.service).chain([&config.name]).collect()
 }

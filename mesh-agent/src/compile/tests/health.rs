@@ -60,6 +60,8 @@ fn outlier(percent: u8) -> OutlierDetection {
         max_ejection_percent: percent,
         failure_percentage: None,
         minimum_connections: 1,
+        consecutive_5xx: None,
+        consecutive_gateway_errors: None,
     }
 }
 
@@ -209,8 +211,10 @@ fn guards_are_for_tcp() {
     let service_limits =
         Thresholds { max_connections: Some(100), max_pending_connections: Some(7), breaker: None };
     let endpoint_limits = Thresholds { breaker: Some(breaker), ..Thresholds::default() };
-    let both = CircuitBreaker { service: service_limits, endpoint: endpoint_limits };
-    let timeouts = Timeouts { connect: Some(2 * SECOND), idle: Some(60 * SECOND), retry: None };
+    let both =
+        CircuitBreaker { service: service_limits, endpoint: endpoint_limits, requests: None };
+    let timeouts =
+        Timeouts { connect: Some(2 * SECOND), idle: Some(60 * SECOND), ..Timeouts::default() };
     let config = ServiceConfig {
         circuit_breaker: Some(Box::new(both)),
         timeouts: Some(Box::new(timeouts)),

@@ -25,7 +25,7 @@ fn guarded(backend_breaker: bool) -> ServiceConfig {
         breaker: backend_breaker.then_some(breaker),
         ..Thresholds::default()
     };
-    let breaker = CircuitBreaker { service: Thresholds::default(), endpoint };
+    let breaker = CircuitBreaker { service: Thresholds::default(), endpoint, requests: None };
     ServiceConfig { circuit_breaker: Some(Box::new(breaker)), ..config("a", &[]) }
 }
 
@@ -38,6 +38,8 @@ pub(super) fn detecting() -> ServiceConfig {
         max_ejection_percent: 100,
         failure_percentage: None,
         minimum_connections: 1,
+        consecutive_5xx: None,
+        consecutive_gateway_errors: None,
     };
     ServiceConfig { outlier_detection: Some(Box::new(detection)), ..config("a", &[]) }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::convert::bounds::{duration, optional, or};
 use crate::convert::milliseconds;
-use crate::model::{Breaker, CircuitBreaker, Thresholds};
+use crate::model::{Breaker, CircuitBreaker, RequestLimits, Thresholds};
 use crate::violation::Fields;
 use crate::wire;
 
@@ -32,6 +32,7 @@ pub(in crate::convert) fn from_wire(
         max_pending_connections,
         trial_connections,
         per_endpoint,
+        requests,
     } = spec;
     if spec == wire::CircuitBreaker::default() {
         let message = "nothing in it: give maxConnections, maxPendingConnections, maxFailures or \
@@ -69,7 +70,23 @@ pub(in crate::convert) fn from_wire(
             fields.invalid(format!("{at}.{name}"), message);
         }
     }
-    CircuitBreaker { service, endpoint }
+    let requests = requests.map(|spec| self::requests(fields, &format!("{AT}.requests"), spec));
+    CircuitBreaker { service, endpoint, requests }
+}
+
+fn requests(fields: &mut Fields, at: &str, spec: wire::RequestLimits) -> RequestLimits {
+    if spec == wire::RequestLimits::default() {
+        let message = "nothing in it: give maxRequests, maxPendingRequests or maxRetries, or \
+                       remove requests";
+        fields.invalid(at, message);
+    }
+    let mut limit =
+        |name: &str, value| optional(fields, &format!("{at}.{name}"), value, &CONNECTIONS);
+    RequestLimits {
+        max_requests: limit("maxRequests", spec.max_requests),
+        max_pending_requests: limit("maxPendingRequests", spec.max_pending_requests),
+        max_retries: limit("maxRetries", spec.max_retries),
+    }
 }
 
 fn thresholds(fields: &mut Fields, at: &str, spec: wire::CircuitBreakerThresholds) -> Thresholds {
@@ -117,7 +134,7 @@ fn thresholds(fields: &mut Fields, at: &str, spec: wire::CircuitBreakerThreshold
 }
 
 pub(in crate::convert) fn to_wire(breaker: CircuitBreaker) -> wire::CircuitBreaker {
-    let CircuitBreaker { service, endpoint } = breaker;
+    let CircuitBreaker { service, endpoint, requests } = breaker;
     let per_endpoint = (endpoint != Thresholds::default()).then(|| thresholds_to_wire(endpoint));
     let wire::CircuitBreakerThresholds {
         max_connections,
@@ -135,6 +152,11 @@ pub(in crate::convert) fn to_wire(breaker: CircuitBreaker) -> wire::CircuitBreak
         max_pending_connections,
         trial_connections,
         per_endpoint,
+        requests: requests.map(|limits| wire::RequestLimits {
+            max_requests: limits.max_requests,
+            max_pending_requests: limits.max_pending_requests,
+            max_retries: limits.max_retries,
+        }),
     }
 }
 

@@ -38,7 +38,14 @@ pub(in crate::convert) fn from_wire(
     );
     let percentage = Some(spec.failure_percentage);
     let percentage = optional(fields, &field("failurePercentage"), percentage, &PERCENT);
-    if consecutive == Some(0) && percentage == Some(0) {
+    let answers = |fields: &mut Fields, name: &str, value| {
+        optional(fields, &field(name), value, &CONSECUTIVE).filter(|answers| *answers > 0)
+    };
+    let consecutive_5xx = answers(fields, "consecutive5xx", spec.consecutive_5xx);
+    let gateway = spec.consecutive_gateway_errors;
+    let consecutive_gateway_errors = answers(fields, "consecutiveGatewayErrors", gateway);
+    let no_answers = consecutive_5xx.is_none() && consecutive_gateway_errors.is_none();
+    if consecutive == Some(0) && percentage == Some(0) && no_answers {
         let message = "nothing is looked at: give consecutiveFailures or failurePercentage a \
                        value above 0, or remove outlierDetection";
         fields.invalid(AT, message);
@@ -69,6 +76,8 @@ pub(in crate::convert) fn from_wire(
         max_ejection_percent: percent(ejected.unwrap_or(DEFAULT_EJECTED)),
         failure_percentage: percentage.filter(|it| *it > 0).map(percent),
         minimum_connections: minimum.unwrap_or(DEFAULT_MINIMUM),
+        consecutive_5xx,
+        consecutive_gateway_errors,
     }
 }
 
@@ -81,6 +90,8 @@ pub(in crate::convert) fn to_wire(outlier: OutlierDetection) -> wire::OutlierDet
         max_ejection_percent,
         failure_percentage,
         minimum_connections,
+        consecutive_5xx,
+        consecutive_gateway_errors,
     } = outlier;
     wire::OutlierDetection {
         consecutive_failures: Some(consecutive_failures.unwrap_or(0)),
@@ -90,5 +101,7 @@ pub(in crate::convert) fn to_wire(outlier: OutlierDetection) -> wire::OutlierDet
         max_ejection_time_ms: Some(milliseconds(max_ejection_time)),
         failure_percentage: failure_percentage.unwrap_or(0).into(),
         minimum_connections: Some(minimum_connections),
+        consecutive_5xx,
+        consecutive_gateway_errors,
     }
 }

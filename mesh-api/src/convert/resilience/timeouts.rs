@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::convert::bounds::{duration, optional};
 use crate::convert::milliseconds;
+use crate::convert::routing::TIMEOUT as REQUEST;
 use crate::manifest::duration::format_duration;
 use crate::model::{Retry, Timeouts};
 use crate::violation::Fields;
@@ -14,11 +15,6 @@ const CONNECT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::
 const IDLE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_hours(24);
 const ATTEMPTS: RangeInclusive<u32> = 1..=20;
 const PER_TRY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
-
-/// Why `timeouts.request` and a rule's `timeout` and `retries` are refused.
-pub(in crate::convert) const REQUESTS: &str = "not supported: the kernel sees connections, not requests; \
-     timeouts and retries of requests need an L7 proxy, which is not there yet: remove this \
-     field; for connections there are spec.timeouts.connect and spec.retry";
 
 /// `timeouts` and `retry`, which both say something to the same sockets.
 pub(in crate::convert) fn from_wire(
@@ -30,15 +26,15 @@ pub(in crate::convert) fn from_wire(
         return None;
     }
     if spec == Some(wire::Timeouts::default()) {
-        let message = "nothing in it: give connect or idle, or remove timeouts";
+        let message = "nothing in it: give connect, idle or request, or remove timeouts";
         fields.invalid("spec.timeouts", message);
     }
     let wire::Timeouts { connect_ms, request_ms, idle_ms } = spec.unwrap_or_default();
     let connect = optional(fields, "spec.timeouts.connect", duration(connect_ms), &CONNECT);
-    fields.unsupported("spec.timeouts.request", request_ms.is_some(), REQUESTS);
+    let request = optional(fields, "spec.timeouts.request", duration(request_ms), &REQUEST);
     let idle = optional(fields, "spec.timeouts.idle", duration(idle_ms), &IDLE);
     let retry = retry.and_then(|retry| retry_from_wire(fields, retry, connect));
-    Some(Box::new(Timeouts { connect, idle, retry }))
+    Some(Box::new(Timeouts { connect, idle, retry, request }))
 }
 
 fn retry_from_wire(
@@ -73,11 +69,11 @@ fn retry_from_wire(
 pub(in crate::convert) fn to_wire(
     timeouts: Option<Timeouts>,
 ) -> (Option<wire::Timeouts>, Option<wire::Retry>) {
-    let Timeouts { connect, idle, retry } = timeouts.unwrap_or_default();
-    let given = connect.is_some() || idle.is_some();
+    let Timeouts { connect, idle, retry, request } = timeouts.unwrap_or_default();
+    let given = connect.is_some() || idle.is_some() || request.is_some();
     let timeouts = given.then(|| wire::Timeouts {
         connect_ms: connect.map(milliseconds),
-        request_ms: None,
+        request_ms: request.map(milliseconds),
         idle_ms: idle.map(milliseconds),
     });
     let retry = retry.map(|Retry { attempts, per_try_timeout }| wire::Retry {

@@ -2,6 +2,7 @@
 
 mod health;
 mod resilience;
+mod routing;
 
 use std::time::Duration;
 
@@ -41,6 +42,24 @@ fn service(spec: &str) -> Service {
 
 fn config(spec: &str) -> ServiceConfig {
     match read("ServiceConfig", spec) {
+        Ok(Object::ServiceConfig(config)) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a config is after a trip over the wire.
+fn again(config: &ServiceConfig) -> ServiceConfig {
+    read_wire(wire::ServiceConfig::from(config))
+}
+
+fn read_wire(spec: wire::ServiceConfig) -> ServiceConfig {
+    let metadata = wire::Metadata {
+        namespace: "default".to_owned(),
+        name: "a".to_owned(),
+        ..wire::Metadata::default()
+    };
+    let spec = Some(wire::object::Spec::ServiceConfig(spec));
+    match Object::try_from(wire::Object { metadata: Some(metadata), spec }) {
         Ok(Object::ServiceConfig(config)) => config,
         other => panic!("{other:?}"),
     }

@@ -4,12 +4,6 @@ use std::time::Duration;
 
 use super::{config, read, refused};
 use crate::model::{Breaker, CircuitBreaker, OutlierDetection, Retry, Thresholds, Timeouts};
-use crate::violation::Reason;
-use crate::wire;
-
-const REQUESTS: &str = "not supported: the kernel sees connections, not requests; timeouts and \
-    retries of requests need an L7 proxy, which is not there yet: remove this field; for \
-    connections there are spec.timeouts.connect and spec.retry";
 
 /// What is said of fields below `at`.
 fn wrong(at: &str, spec: &str, said: &[&str]) {
@@ -33,7 +27,10 @@ fn a_breaker_has_defaults_and_limits_have_none() {
         trial_connections: 1,
     };
     let service = Thresholds { breaker: Some(with_defaults), ..closed };
-    assert_eq!(breaker("{maxFailures: 5}"), CircuitBreaker { service, endpoint: closed });
+    assert_eq!(
+        breaker("{maxFailures: 5}"),
+        CircuitBreaker { service, endpoint: closed, requests: None }
+    );
     let given = Breaker {
         max_failures: 1023,
         window: Duration::from_millis(100),
@@ -53,7 +50,7 @@ fn a_breaker_has_defaults_and_limits_have_none() {
              maxPendingConnections: 4, maxFailures: 1023, window: 100ms, resetTimeout: 1h, \
              trialConnections: 1023}}"
         ),
-        CircuitBreaker { service, endpoint }
+        CircuitBreaker { service, endpoint, requests: None }
     );
 }
 
@@ -114,6 +111,8 @@ fn outlier_detection_has_defaults() {
         max_ejection_percent: 10,
         failure_percentage: None,
         minimum_connections: 50,
+        consecutive_5xx: None,
+        consecutive_gateway_errors: None,
     };
     assert_eq!(config("").outlier_detection, None);
     assert_eq!(outlier("{}"), defaults);
@@ -135,6 +134,7 @@ fn outlier_detection_has_defaults() {
             max_ejection_percent: 0,
             failure_percentage: Some(100),
             minimum_connections: 1,
+            ..defaults
         }
     );
 }
@@ -181,7 +181,7 @@ fn sockets_are_told_of_timeouts_and_retransmissions() {
     let retry = Some(Retry { attempts: 1, per_try_timeout: connect });
     assert_eq!(
         timeouts("timeouts: {connect: 500ms}, retry: {attempts: 1, perTryTimeout: 500ms}"),
-        Some(Timeouts { connect, idle: None, retry })
+        Some(Timeouts { connect, retry, ..none })
     );
 }
 
@@ -191,7 +191,7 @@ fn all_that_is_wrong_with_timeouts_is_said() {
     wrong(
         "timeouts: {}, retry: {}",
         &[
-            "spec.timeouts: nothing in it: give connect or idle, or remove timeouts",
+            "spec.timeouts: nothing in it: give connect, idle or request, or remove timeouts",
             "spec.retry.attempts: 0 is out of range: use 1 to 20, how often the SYN is sent again, \
              or remove retry",
         ],
@@ -213,37 +213,6 @@ fn all_that_is_wrong_with_timeouts_is_said() {
             that the SYN is sent again before the time is over",
         ],
     );
-}
-
-#[test]
-fn what_is_said_of_requests_is_refused_with_the_reason() {
-    let match_ = "not supported: the kernel sees connections, not requests; rules that look into \
-        requests need an L7 proxy, which is not there yet: remove this field; connections are \
-        shared out by weight";
-    refused(
-        "ServiceConfig",
-        "timeouts: {request: 0s}, trafficRules: [{destination: {version: v1}, weight: 1, \
-         retries: {attempts: 3, retryOn: 5xx}, timeout: 0s, match: {pathPrefix: /a}}]",
-        &[
-            &format!("spec.timeouts.request: {REQUESTS}"),
-            &format!("spec.trafficRules[0].retries: {REQUESTS}"),
-            "spec.trafficRules[0].retries.retryOn: unknown field: there are attempts, perTryTimeout",
-            &format!("spec.trafficRules[0].timeout: {REQUESTS}"),
-            &format!("spec.trafficRules[0].match: {match_}"),
-        ],
-    );
-    let timeouts = wire::Timeouts { request_ms: Some(1), ..wire::Timeouts::default() };
-    let config = wire::ServiceConfig { timeouts: Some(timeouts), ..wire::ServiceConfig::default() };
-    let object = wire::Object {
-        metadata: Some(wire::Metadata {
-            namespace: "default".to_owned(),
-            name: "a".to_owned(),
-            ..wire::Metadata::default()
-        }),
-        spec: Some(wire::object::Spec::ServiceConfig(config)),
-    };
-    let errors = crate::model::Object::try_from(object).expect_err("refused");
-    assert_eq!(errors[0].reason, Reason::NotSupported);
 }
 
 #[test]

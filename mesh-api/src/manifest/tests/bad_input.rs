@@ -192,7 +192,7 @@ spec:
       - 20x
     intervall: 1s
   timeouts:
-    request: 1s
+    request: 1ms
   retry:
     attempts: -1",
     );
@@ -209,7 +209,7 @@ spec:
             "a.yaml:14: healthCheck.http.paths: unknown field: did you mean \"path\"?",
             "a.yaml:17: healthCheck.http.statuses[1]: \"20x\" is no status: use three digits, 200 to 599, as in \"200\" or \"200-299\"",
             "a.yaml:18: healthCheck.intervall: unknown field: did you mean \"interval\"?",
-            "a.yaml:20: timeouts.request: not supported: the kernel sees connections, not requests; timeouts and retries of requests need an L7 proxy, which is not there yet: remove this field; for connections there are spec.timeouts.connect and spec.retry",
+            "a.yaml:20: timeouts.request: 1ms is out of range: use 10ms to 24h, or leave it out",
             "a.yaml:22: retry.attempts: expected a whole number from 0 to 4294967295, found the number -1",
         ]
     );

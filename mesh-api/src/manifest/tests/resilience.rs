@@ -67,6 +67,7 @@ fn breaker() -> impl Strategy<Value = wire::CircuitBreaker> {
         max_pending_connections: service.max_pending_connections,
         trial_connections: service.trial_connections,
         per_endpoint,
+        requests: None,
     })
 }
 
@@ -96,6 +97,7 @@ fn outlier() -> impl Strategy<Value = wire::OutlierDetection> {
             max_ejection_time_ms,
             failure_percentage,
             minimum_connections,
+            ..wire::OutlierDetection::default()
         },
     )
 }

@@ -122,8 +122,8 @@ fn destinations<'w>(
     name: &'w ObjectName,
     config: Option<&'w ServiceConfig>,
 ) -> BTreeSet<&'w ObjectName> {
-    let rules = config.map_or(&[][..], |config| &config.traffic_rules);
-    let rules = rules.iter().filter(|rule| rule.weight > 0);
+    let rules = config.into_iter().flat_map(ServiceConfig::rules_of_connections);
+    let rules = rules.filter(|rule| rule.weight > 0);
     let mut services: BTreeSet<&ObjectName> = rules.map(|rule| &rule.destination.service).collect();
     if services.is_empty() {
         services.insert(name);

@@ -1,5 +1,7 @@
 //! A service and all that decides where its connections go.
 
+use std::collections::BTreeMap;
+
 use mesh_api::model::{self, ServiceConfig};
 use mesh_api::wire;
 use mesh_api::wire::object::Spec;
@@ -57,6 +59,8 @@ const NONE: &wire::ServiceConfig = &wire::ServiceConfig {
     retry: None,
     drain_timeout_ms: None,
     acceleration: 0,
+    on_no_proxy: 0,
+    proxy_ports: BTreeMap::new(),
 };
 
 impl<'a> World<'a> {

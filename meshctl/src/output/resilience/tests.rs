@@ -1,6 +1,6 @@
 //! Settings in words.
 
-use mesh_api::model::{Acceleration, CircuitBreaker, LoadBalancer, Port, Retry};
+use mesh_api::model::{Acceleration, CircuitBreaker, LoadBalancer, OnNoProxy, Port, Retry};
 
 use super::*;
 
@@ -18,6 +18,8 @@ fn plain() -> ServiceConfig {
         health_check: None,
         timeouts: None,
         acceleration: Acceleration::Off,
+        on_no_proxy: OnNoProxy::default(),
+        proxy_ports: std::collections::BTreeMap::new(),
     }
 }
 
@@ -48,6 +50,7 @@ fn full() -> ServiceConfig {
             breaker: None,
         },
         endpoint: Thresholds { breaker: Some(breaker), ..Thresholds::default() },
+        requests: None,
     };
     let outlier = OutlierDetection {
         consecutive_failures: Some(5),
@@ -57,11 +60,14 @@ fn full() -> ServiceConfig {
         max_ejection_percent: 10,
         failure_percentage: Some(50),
         minimum_connections: 50,
+        consecutive_5xx: None,
+        consecutive_gateway_errors: None,
     };
     let timeouts = Timeouts {
         connect: Some(3 * SECOND),
         idle: Some(60 * SECOND),
         retry: Some(Retry { attempts: 3, per_try_timeout: Some(SECOND / 5) }),
+        request: None,
     };
     ServiceConfig {
         load_balancer: LoadBalancer {

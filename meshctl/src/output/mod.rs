@@ -1,6 +1,7 @@
 //! What goes to standard output and how: formats, tables, times, colours.
 
 pub(crate) mod objects;
+pub(crate) mod requests;
 pub(crate) mod resilience;
 pub(crate) mod settings;
 pub(crate) mod style;

@@ -7,6 +7,7 @@ use mesh_api::wire;
 use serde::Serialize;
 use std::time::Duration;
 
+use super::requests;
 use super::{Format, resilience, settings};
 use crate::failure::Failure;
 
@@ -156,18 +157,20 @@ pub(crate) fn ttl(spec: &wire::Endpoint) -> String {
     }
 }
 
-/// Rules as `v1=90%,v2=10%`.
+/// Rules as `v1=90%,v2=10%`, and how many more there are for some requests.
 pub(crate) fn rules(spec: &wire::ServiceConfig) -> String {
-    let shares = shares(spec).into_iter();
-    let shares: Vec<_> = shares.map(|(to, share)| format!("{to}={share}")).collect();
+    let of_connections = requests::of_connections(spec);
+    let shares = shares(&of_connections).into_iter();
+    let mut shares: Vec<_> = shares.map(|(to, share)| format!("{to}={share}")).collect();
+    let more = spec.traffic_rules.len() - of_connections.len();
+    shares.extend((more > 0).then(|| format!("+{more} matches")));
     shares.join(",")
 }
 
-/// Each rule's destination and its share of all connections, in per cent.
-pub(crate) fn shares(spec: &wire::ServiceConfig) -> Vec<(String, String)> {
-    let rules = &spec.traffic_rules;
+/// Each rule's destination and its share of what they share out, in per cent.
+pub(crate) fn shares(rules: &[&wire::TrafficRule]) -> Vec<(String, String)> {
     let sum: u64 = rules.iter().map(|rule| u64::from(rule.weight)).sum();
-    let share = |rule: &wire::TrafficRule| {
+    let share = |rule: &&wire::TrafficRule| {
         let share = percent(u64::from(rule.weight), sum);
         let destination = rule.destination.clone().unwrap_or_default();
         (destination_text(&destination), share)
@@ -175,7 +178,7 @@ pub(crate) fn shares(spec: &wire::ServiceConfig) -> Vec<(String, String)> {
     rules.iter().map(share).collect()
 }
 
-fn destination_text(destination: &wire::Destination) -> String {
+pub(super) fn destination_text(destination: &wire::Destination) -> String {
     match (destination.service.as_str(), destination.version.as_str()) {
         ("", version) => version.to_owned(),
         (service, "") => format!("{service}/*"),

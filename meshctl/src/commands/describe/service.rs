@@ -12,7 +12,7 @@ use crate::commands::health::{Status, guard_table};
 use crate::output::objects::{self, state};
 use crate::output::style::{Style, Tone};
 use crate::output::table::Table;
-use crate::output::{resilience, settings};
+use crate::output::{requests, resilience, settings};
 
 pub(super) fn service(
     object: &wire::Object,
@@ -79,7 +79,7 @@ fn configured(table: &mut Table, world: &World<'_>) {
 /// The rules with each one's share, and how many endpoints take it; for each family on its own
 /// where the service has both.
 fn rules(world: &World<'_>, style: Style) -> String {
-    let World { config, families, .. } = world;
+    let World { config, families, rules, .. } = world;
     if config.traffic_rules.is_empty() {
         return "\nTraffic rules: none, all endpoints share by their weights\n".to_owned();
     }
@@ -92,9 +92,8 @@ fn rules(world: &World<'_>, style: Style) -> String {
     let mut table = Table::new(&heading);
     let by_family: Vec<Shares> =
         families.iter().map(|family| Shares::new(world, *family)).collect();
-    let destinations = objects::shares(config);
-    for (at, (rule, (destination, _))) in config.traffic_rules.iter().zip(destinations).enumerate()
-    {
+    let destinations = objects::shares(rules);
+    for (at, (rule, (destination, _))) in rules.iter().zip(destinations).enumerate() {
         let mut row = vec![(format!("  {destination}"), None), (rule.weight.to_string(), None)];
         for shares in &by_family {
             let (share, serving) = shares.of(at);
@@ -103,7 +102,21 @@ fn rules(world: &World<'_>, style: Style) -> String {
         }
         table.toned(row);
     }
-    format!("\nTraffic rules:\n{}", table.render(style))
+    let mut out = String::new();
+    if !rules.is_empty() {
+        out.push_str("\nTraffic rules:\n");
+        out.push_str(&table.render(style));
+    }
+    let rows = requests::rows(config);
+    if !rows.is_empty() {
+        let mut table = Table::new(&["  MATCH", "DESTINATION", "SHARE", "ACTIONS"]);
+        for [matched, to, share, actions] in rows {
+            table.row(vec![format!("  {matched}"), to, share, actions]);
+        }
+        out.push_str("\nRules for requests, by Envoy and gRPC:\n");
+        out.push_str(&table.render(style));
+    }
+    out
 }
 
 fn endpoint_table(world: &World<'_>, style: Style) -> String {
@@ -144,7 +157,7 @@ fn endpoint_table(world: &World<'_>, style: Style) -> String {
 fn remarks(world: &World<'_>) -> String {
     let mut remarks = Vec::new();
     let threshold = world.settings.as_ref().map_or(0, |it| it.load_balancer.panic_threshold);
-    let destinations = objects::shares(world.config);
+    let destinations = objects::shares(&world.rules);
     for Part { family, rule, all, healthy, .. } in world.parts.iter().filter(|part| part.panic) {
         let destination = rule.and_then(|rule| destinations.get(rule));
         let of = destination.map(|(to, _)| format!(" of {to}")).unwrap_or_default();

@@ -55,7 +55,7 @@ impl Shares {
             let mut parts = world.parts.iter().filter(|part| part.family == family);
             parts.find(|part| part.rule == Some(index)).map_or(0, Part::taking)
         };
-        let rules = world.config.traffic_rules.iter().enumerate();
+        let rules = world.rules.iter().enumerate();
         let rules: Vec<_> =
             rules.map(|(index, rule)| (u64::from(rule.weight), serving(index))).collect();
         let taken = rules.iter().filter(|(_, serving)| *serving > 0);

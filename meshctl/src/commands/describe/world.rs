@@ -9,7 +9,7 @@ use mesh_api::wire::object::Spec;
 use super::health::Health;
 use super::shares::{Family, leads_to};
 use crate::commands::health::Status;
-use crate::output::resilience;
+use crate::output::{requests, resilience};
 
 /// See above.
 pub(super) struct World<'a> {
@@ -17,6 +17,8 @@ pub(super) struct World<'a> {
     pub(super) service: &'a str,
     /// What it configures, as it is written.
     pub(super) config: &'a wire::ServiceConfig,
+    /// Those of its rules that the kernel can follow.
+    pub(super) rules: Vec<&'a wire::TrafficRule>,
     /// The same with all defaults, where there is one.
     pub(super) settings: Option<ServiceConfig>,
     /// Of its addresses.
@@ -78,6 +80,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             service,
             config: spec.unwrap_or(NONE),
+            rules: spec.map(requests::of_connections).unwrap_or_default(),
             settings: config.and_then(resilience::config),
             families: Family::of_all(vips),
             endpoints: specs(endpoints),
@@ -85,8 +88,8 @@ impl<'a> World<'a> {
             parts: Vec::new(),
         };
         let parts = world.families.iter().flat_map(|family| {
-            let rules = 0..world.config.traffic_rules.len();
-            let none = rules.is_empty().then_some(None);
+            let rules = 0..world.rules.len();
+            let none = world.config.traffic_rules.is_empty().then_some(None);
             let rules = rules.map(Some).chain(none);
             rules.map(|rule| world.part(*family, rule)).collect::<Vec<_>>()
         });
@@ -107,7 +110,7 @@ impl<'a> World<'a> {
 
     /// Whether a rule leads to an endpoint.
     fn leads(&self, rule: Option<usize>, spec: &wire::Endpoint) -> bool {
-        let rule = rule.map(|rule| self.config.traffic_rules.get(rule));
+        let rule = rule.map(|rule| self.rules.get(rule));
         rule.map_or(spec.service == self.service, |rule| {
             rule.is_some_and(|rule| leads_to(self.service, rule, &spec.service, &spec.version))
         })
@@ -116,8 +119,7 @@ impl<'a> World<'a> {
     /// Those of the rules that lead to an endpoint, and have a weight.
     pub(super) fn parts_of(&self, spec: &wire::Endpoint) -> impl Iterator<Item = &Part> {
         let family = Family::of(&spec.address);
-        let live =
-            |rule: usize| self.config.traffic_rules.get(rule).is_some_and(|rule| rule.weight > 0);
+        let live = |rule: usize| self.rules.get(rule).is_some_and(|rule| rule.weight > 0);
         self.parts.iter().filter(move |part| {
             Some(part.family) == family && part.rule.is_none_or(live) && self.leads(part.rule, spec)
         })

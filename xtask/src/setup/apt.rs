@@ -31,12 +31,14 @@ enum Need {
     Program(&'static str),
     /// A module for nginx: a file in one of its folders.
     NginxModule(&'static str),
+    /// Python cannot make a folder of packages.
+    Venv,
     /// The database, whose programs are not on the PATH.
     Postgres,
 }
 
 /// Everything this repository may install. Nothing that is there already is touched.
-const PACKAGES: [Package; 22] = [
+const PACKAGES: [Package; 23] = [
     Package {
         name: "rustc-web",
         reason: "a compiler with the BPF target (1.96)",
@@ -119,6 +121,11 @@ const PACKAGES: [Package; 22] = [
         need: Need::Postgres,
     },
     Package {
+        name: "python3-venv",
+        reason: "the folder of the real Envoy and gRPC clients that tests start",
+        need: Need::Venv,
+    },
+    Package {
         name: "iperf3",
         reason: "bulk data, in the torture of acceleration",
         need: Need::Program("iperf3"),
@@ -183,6 +190,7 @@ pub(super) fn missing(
             Need::Program(program) => !has_program(program),
             Need::NginxModule(file) => !has_module(file),
             Need::Postgres => !has_program("postgres"),
+            Need::Venv => !has_program("python3-venv"),
         })
         .collect()
 }
@@ -194,7 +202,11 @@ pub(super) fn has_nginx_module(file: &str) -> bool {
 
 /// Is this program installed?
 pub(super) fn has_program(name: &str) -> bool {
-    if name == "postgres" { has_postgres() } else { machine::has_program(name) }
+    match name {
+        "postgres" => has_postgres(),
+        "python3-venv" => super::python::can_make_folders(),
+        _ => machine::has_program(name),
+    }
 }
 
 /// Debian has a folder for each version. Tests use one that has all of these.
@@ -209,9 +221,12 @@ fn has_postgres() -> bool {
 pub(super) fn missing_peers(has_program: impl Fn(&str) -> bool) -> Vec<&'static Package> {
     let missing = |package: &&Package| match package.need {
         Need::Program(program) => !has_program(program),
-        Need::Compiler | Need::Linker | Need::Clippy | Need::NginxModule(_) | Need::Postgres => {
-            false
-        }
+        Need::Compiler
+        | Need::Linker
+        | Need::Clippy
+        | Need::NginxModule(_)
+        | Need::Postgres
+        | Need::Venv => false,
     };
     PEERS.iter().filter(missing).collect()
 }

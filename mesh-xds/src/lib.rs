@@ -3,6 +3,7 @@
 //! - [`server::DeltaStream`]: one client's stream as the control plane sees it.
 //! - [`client::DeltaClient`]: the node agent's end, which survives its streams.
 //! - [`snapshot::Snapshot`]: what a server serves; immutable, cheap to clone and to compare.
+//! - [`translate`]: services and their configurations as resources for Envoy and gRPC clients.
 //! - [`backoff::Backoff`]: how long to wait before the next connection attempt.
 //! - [`ads`]: the wire messages and the generated gRPC service. Only this crate names the crate
 //!   they come from.
@@ -16,6 +17,7 @@ pub mod backoff;
 pub mod client;
 pub mod server;
 pub mod snapshot;
+pub mod translate;
 
 mod detail;
 #[cfg(test)]

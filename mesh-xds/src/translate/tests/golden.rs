@@ -1,0 +1,65 @@
+//! `golden/NAME.yaml` gives `golden/NAME.envoy.txt` and `golden/NAME.grpc.txt`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::super::{Named, envoy, grpc, vacant};
+use super::{Objects, render};
+
+fn check(name: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/tests/golden");
+    let manifests = fs::read_to_string(directory.join(format!("{name}.yaml"))).unwrap();
+    let objects = Objects::read(&manifests);
+    let (mut by_envoy, mut by_grpc) = (Vec::new(), Vec::new());
+    for view in objects.views() {
+        let vacant = vacant(&view);
+        by_envoy.extend(envoy::policy(&view, &vacant));
+        by_envoy.extend(envoy::assignments(&view));
+        by_grpc.extend(grpc::policy(&view, &vacant));
+        by_grpc.extend(grpc::assignments(&view));
+    }
+    for (dialect, found) in [("envoy", by_envoy), ("grpc", by_grpc)] {
+        let text = render_all(found);
+        let path = directory.join(format!("{name}.{dialect}.txt"));
+        if std::env::var_os("MESH_BLESS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        assert!(expected == text, "{}: write it anew with MESH_BLESS=1:\n{text}", path.display());
+    }
+}
+
+fn render_all(found: Vec<Named>) -> String {
+    let by_name: BTreeMap<_, _> =
+        found.into_iter().map(|it| ((it.type_url, it.name), it.resource)).collect();
+    let one = |((type_url, name), resource): ((&str, String), crate::snapshot::Resource)| {
+        let kind = type_url.rsplit('.').next().unwrap();
+        format!("{kind} {name}\n{}", render::resource(type_url, &resource.body))
+    };
+    by_name.into_iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// A split between two versions, with weights, health and a drain.
+#[test]
+fn split() {
+    check("split");
+}
+
+/// All that a route can match, and all that can be done with it.
+#[test]
+fn rules() {
+    check("rules");
+}
+
+/// All that guards a service.
+#[test]
+fn guards() {
+    check("guards");
+}
+
+/// Connections only, and nowhere to go.
+#[test]
+fn plain() {
+    check("plain");
+}

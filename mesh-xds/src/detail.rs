@@ -64,10 +64,18 @@ pub(crate) fn encode(rejected: &[(String, String)]) -> Status {
     }
 }
 
-/// The `(name, reason)` pairs of a NACK, at most `limit`; the name is empty when the client
-/// named none, as Envoy does.
-pub(crate) fn decode(status: &Status, limit: usize) -> Vec<(String, String)> {
-    let named: Vec<(String, String)> = status
+/// The `(name, reason)` pairs of a NACK, at most `limit`.
+///
+/// Envoy and gRPC only send a sentence. Then the resources are the words in it that are names of
+/// what the client was sent, or else the `only` one of the refused response, and the sentence is
+/// the reason for each; without either the name is empty.
+pub(crate) fn decode(
+    status: &Status,
+    only: Option<&str>,
+    is_name: impl Fn(&str) -> bool,
+    limit: usize,
+) -> Vec<(String, String)> {
+    let structured: Vec<(String, String)> = status
         .details
         .iter()
         .filter(|detail| detail.type_url == BadRequest::type_url())
@@ -76,7 +84,20 @@ pub(crate) fn decode(status: &Status, limit: usize) -> Vec<(String, String)> {
         .take(limit)
         .map(|violation| (shorten(violation.field), shorten(violation.description)))
         .collect();
-    if named.is_empty() { vec![(String::new(), shorten(status.message.clone()))] } else { named }
+    if !structured.is_empty() {
+        return structured;
+    }
+    let message = shorten(status.message.clone());
+    let apart = |c: char| c.is_whitespace() || "\"'`,;()[]{}<>".contains(c);
+    let words = message.split(apart).map(|word| word.trim_end_matches([':', '.']));
+    let mut names: Vec<&str> = words.filter(|word| !word.is_empty() && is_name(word)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.truncate(limit);
+    if names.is_empty() {
+        names.push(only.unwrap_or_default());
+    }
+    names.into_iter().map(|name| (name.to_owned(), message.clone())).collect()
 }
 
 fn shorten(mut text: String) -> String {
@@ -97,17 +118,35 @@ mod tests {
         ];
         let status = encode(&rejected);
         assert_eq!(status.message, "default/web: no such port\nmap full");
-        assert_eq!(decode(&status, 10), rejected);
-        assert_eq!(decode(&status, 1), rejected[..1]);
+        assert_eq!(decode(&status, Some("only"), |_| true, 10), rejected);
+        assert_eq!(decode(&status, None, |_| true, 1), rejected[..1]);
+    }
+
+    #[test]
+    fn names_are_found_in_the_sentences_of_envoy_and_grpc() {
+        let find = |message: &str, only| -> Vec<String> {
+            let known = ["shop/web:80", "shop/db", "echo.mesh"];
+            let status = Status { message: message.to_owned(), ..Status::default() };
+            let found = decode(&status, only, |word| known.contains(&word), 10);
+            assert!(found.iter().all(|(_, reason)| reason == message));
+            found.into_iter().map(|(name, _)| name).collect()
+        };
+        let envoy = "Error adding/updating cluster(s) shop/web:80: no such policy, shop/db: bad";
+        assert_eq!(find(envoy, None), ["shop/db", "shop/web:80"]);
+        let grpc = "errors validating: [resource index 0: echo.mesh: INVALID_ARGUMENT: no]";
+        assert_eq!(find(grpc, Some("other")), ["echo.mesh"]);
+        assert_eq!(find("Proto constraint validation failed", Some("x")), ["x"]);
+        assert_eq!(find("Proto constraint validation failed", None), [""]);
     }
 
     #[test]
     fn a_plain_or_broken_status_yields_its_message() {
         let mut status = encode(&[]);
-        assert_eq!(decode(&status, 10), [(String::new(), "rejected, no reason given".to_owned())]);
+        let nothing = (String::new(), "rejected, no reason given".to_owned());
+        assert_eq!(decode(&status, None, |_| false, 10), [nothing]);
         status.details[0].value = vec![0xff; 7];
         status.message = "é".repeat(MAX_TEXT);
-        let decoded = decode(&status, 10);
+        let decoded = decode(&status, None, |_| false, 10);
         assert_eq!(decoded.len(), 1);
         assert_eq!(decoded[0].1.len(), MAX_TEXT);
     }

@@ -1,6 +1,7 @@
-//! Delta ADS, both ends, as state machines: bytes, sockets, clocks and tasks stay in the shells.
+//! ADS as state machines: bytes, sockets, clocks and tasks stay in the shells.
 //!
-//! - [`server::DeltaStream`]: one client's stream as the control plane sees it.
+//! - [`server::DeltaStream`]: one client's delta stream as the control plane sees it.
+//! - [`server::SotwStream`]: the same for clients that speak the state-of-the-world variant.
 //! - [`client::DeltaClient`]: the node agent's end, which survives its streams.
 //! - [`snapshot::Snapshot`]: what a server serves; immutable, cheap to clone and to compare.
 //! - [`translate`]: services and their configurations as resources for Envoy and gRPC clients.
@@ -18,6 +19,7 @@ pub mod client;
 pub mod server;
 pub mod snapshot;
 pub mod translate;
+pub mod types;
 
 mod detail;
 #[cfg(test)]

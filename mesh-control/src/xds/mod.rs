@@ -41,6 +41,7 @@ const AGENT_STREAM: StreamConfig = StreamConfig {
     max_response_bytes: MAX_RESPONSE,
     push_order: &AGENT_TYPES,
     commit_type: Some(REVISION),
+    staged: &[],
 };
 
 /// The Aggregated Discovery Service.

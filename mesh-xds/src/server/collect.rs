@@ -1,6 +1,6 @@
 //! What a push consists of, and in which order.
 
-use super::{DeltaStream, writer::Writer};
+use super::{DeltaStream, refusals::Wanted as _, writer::Writer};
 use crate::{ads::DeltaDiscoveryResponse, snapshot::Snapshot};
 
 impl DeltaStream {

@@ -1,4 +1,4 @@
-//! The server's end of one delta ADS stream.
+//! The server's end of one ADS stream: here the delta variant, in [`sotw`] the other one.
 //!
 //! ```text
 //!            subscription, or newer snapshot            every response answered,
@@ -22,13 +22,15 @@ mod error;
 mod lanes;
 mod progress;
 mod refusals;
+mod sotw;
 mod subscription;
 mod validate;
 mod writer;
 
 pub use error::ProtocolError;
 pub use lanes::Lanes;
-pub use progress::{NodeInfo, Progress, Rejection};
+pub use progress::{NodeInfo, Progress, Rejection, TypeProgress};
+pub use sotw::SotwStream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,12 +38,12 @@ use std::{
 };
 
 use crate::{
-    ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, UserAgentVersionType},
+    ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node},
     snapshot::{Resources, Snapshot},
 };
 use refusals::{Answered, Refusals};
 use subscription::Subscription;
-use validate::{length, validate};
+use validate::validate;
 
 #[cfg(test)]
 mod tests;
@@ -62,6 +64,10 @@ pub struct StreamConfig {
     pub push_order: &'static [&'static str],
     /// The type that ends every push, if the clients wait for one.
     pub commit_type: Option<&'static str>,
+    /// Types that may refer to what the client must first make ready: their changes wait until
+    /// the other types of the push have been answered, and removals until everything has. Empty:
+    /// a push is sent at once. Not together with a commit type.
+    pub staged: &'static [&'static str],
 }
 
 /// A push that the client has not answered completely.
@@ -83,6 +89,8 @@ struct Sent {
     type_url: String,
     /// Names in the response that the client refuses until it answers this.
     retried: Vec<String>,
+    /// Its only resource.
+    only: Option<String>,
 }
 
 /// One stream. Feed it every request and every snapshot, send what it returns, in order.
@@ -158,15 +166,7 @@ impl DeltaStream {
         if self.progress.node.is_some() {
             return Ok(());
         }
-        let node = node.filter(|node| !node.id.is_empty());
-        let node = node.ok_or(ProtocolError::NoNode)?;
-        let version = match &node.user_agent_version_type {
-            Some(UserAgentVersionType::UserAgentVersion(version)) => version.as_str(),
-            Some(UserAgentVersionType::UserAgentBuildVersion(_)) | None => "",
-        };
-        length("node.id", &node.id)?;
-        length("node.user_agent_version", version)?;
-        self.progress.node = Some(NodeInfo { id: node.id.clone(), version: version.to_owned() });
+        self.progress.node = Some(NodeInfo::of(node)?);
         Ok(())
     }
 
@@ -193,6 +193,8 @@ impl DeltaStream {
             revision,
             push: self.pushes,
             retried: &sent.retried,
+            settles: true,
+            only: sent.only.as_deref(),
         };
         self.refusals.answered(answered);
         // xDS protocol, "ACK and NACK semantics summary": NACK is the presence of the error.
@@ -291,6 +293,10 @@ impl DeltaStream {
             let sent = Sent {
                 retried: self.refusals.among(&response.type_url, names),
                 type_url: response.type_url.clone(),
+                only: match response.resources.as_slice() {
+                    [only] => Some(only.name.clone()),
+                    _ => None,
+                },
             };
             push.unanswered.insert(response.nonce.clone(), sent);
         }

@@ -1,6 +1,11 @@
 //! What the control plane knows about one client, for its status page and for
 //! `apply --wait`.
 
+use std::collections::BTreeMap;
+
+use super::{ProtocolError, validate::length};
+use crate::ads::{Node, UserAgentVersionType};
+
 /// Who is at the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInfo {
@@ -8,6 +13,36 @@ pub struct NodeInfo {
     pub id: String,
     /// Version of the client's program; empty if it did not say.
     pub version: String,
+}
+
+impl NodeInfo {
+    /// What the first request of a stream must say (xDS protocol, "Basic Protocol Overview").
+    pub(super) fn of(node: Option<&Node>) -> Result<Self, ProtocolError> {
+        let node = node.filter(|node| !node.id.is_empty());
+        let node = node.ok_or(ProtocolError::NoNode)?;
+        length("node.id", &node.id)?;
+        let version = match &node.user_agent_version_type {
+            Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+            Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
+                build.version.as_ref().map_or_else(String::new, |it| {
+                    format!("{}.{}.{}", it.major_number, it.minor_number, it.patch)
+                })
+            }
+            None => String::new(),
+        };
+        length("node.user_agent_version", &version)?;
+        Ok(Self { id: node.id.clone(), version })
+    }
+}
+
+/// How far a client has got with one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TypeProgress {
+    /// Revision of the newest response; `None` before the first. What a client that comes back
+    /// has already counts as sent and acknowledged.
+    pub sent: Option<u64>,
+    /// The same of the newest response that it acknowledged.
+    pub acked: Option<u64>,
 }
 
 /// A resource that the client refused and therefore does not serve in its current form.
@@ -31,9 +66,28 @@ pub struct Progress {
     /// Revision of the newest snapshot of which everything due has been handed out; 0 before.
     pub sent_revision: u64,
     /// Revision of the newest commit resource that the client acknowledged: what it serves.
-    /// Without a commit type: revision of the newest push that it acknowledged completely.
+    /// Without a commit type: revision of the newest snapshot of which it has everything that it
+    /// wants, acknowledged.
     pub live_revision: Option<u64>,
     /// What it refuses now, oldest first. An entry goes when a newer form of the resource, or
     /// its removal, has been answered.
     pub rejections: Vec<Rejection>,
+    /// By type URL; only types that it is subscribed to or has been.
+    pub types: BTreeMap<String, TypeProgress>,
+}
+
+impl Progress {
+    /// A response of a type has been handed out.
+    pub(super) fn sent(&mut self, type_url: &str, revision: u64) {
+        self.of_type(type_url).sent = Some(revision);
+    }
+
+    /// A response of a type has been acknowledged.
+    pub(super) fn acked(&mut self, type_url: &str, revision: u64) {
+        self.of_type(type_url).acked = Some(revision);
+    }
+
+    fn of_type(&mut self, type_url: &str) -> &mut TypeProgress {
+        self.types.entry(type_url.to_owned()).or_default()
+    }
 }

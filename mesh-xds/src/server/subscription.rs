@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use super::refusals::Wanted;
 use crate::{
     WILDCARD,
     snapshot::{Resource, Resources},
@@ -82,27 +83,9 @@ impl Subscription {
         self.names.len()
     }
 
-    /// Whether the client wants nothing of this type any more.
-    pub(super) fn is_empty(&self) -> bool {
-        !self.wildcard && self.names.is_empty()
-    }
-
     /// Whether a response is due even if there is nothing to say.
     pub(super) const fn answer_due(&self) -> bool {
         self.answer_due
-    }
-
-    /// Whether the client wants this resource.
-    pub(super) fn covers(&self, name: &str) -> bool {
-        self.wildcard || self.names.contains(name)
-    }
-
-    /// Whether the client holds (or refused) this resource.
-    pub(super) fn holds(&self, name: &str) -> bool {
-        match &self.held {
-            Held::Claimed(claimed) => claimed.contains_key(name),
-            Held::Sent { resources, .. } => self.covers(name) && resources.contains_key(name),
-        }
     }
 
     /// xDS protocol, "Subscribing to Resources": every name in the list is answered, even one
@@ -245,6 +228,23 @@ impl Subscription {
             Box::new(
                 self.names.iter().filter_map(|name| Some((name.as_str(), resources.get(name)?))),
             )
+        }
+    }
+}
+
+impl Wanted for Subscription {
+    fn is_empty(&self) -> bool {
+        !self.wildcard && self.names.is_empty()
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        match &self.held {
+            Held::Claimed(claimed) => claimed.contains_key(name),
+            Held::Sent { resources, .. } => self.covers(name) && resources.contains_key(name),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Limits of a request, checked before anything of it is stored.
 
 use super::{MAX_NAME_BYTES, MAX_NAMES, ProtocolError};
-use crate::ads::DeltaDiscoveryRequest;
+use crate::ads::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 /// Check what can be checked without knowing the stream.
 pub(super) fn validate(request: &DeltaDiscoveryRequest) -> Result<(), ProtocolError> {
@@ -19,6 +19,16 @@ pub(super) fn validate(request: &DeltaDiscoveryRequest) -> Result<(), ProtocolEr
         .initial_resource_versions
         .values()
         .try_for_each(|version| length("initial_resource_versions", version))
+}
+
+/// The same for the state-of-the-world variant.
+pub(super) fn validate_sotw(request: &DiscoveryRequest) -> Result<(), ProtocolError> {
+    if request.type_url.is_empty() {
+        return Err(ProtocolError::NoType);
+    }
+    length("type_url", &request.type_url)?;
+    length("version_info", &request.version_info)?;
+    names("resource_names", request.resource_names.iter())
 }
 
 /// Refuse a text longer than [`MAX_NAME_BYTES`].

@@ -27,6 +27,7 @@ fn server() -> (DeltaStream, Arc<Snapshot>) {
         max_response_bytes: 1,
         push_order: &[B, A],
         commit_type: Some(COMMIT),
+        staged: &[],
     });
     (stream, Arc::new(snapshot))
 }

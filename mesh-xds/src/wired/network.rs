@@ -112,6 +112,7 @@ impl Network {
             max_response_bytes: self.max_response_bytes,
             push_order: &[A, B, COMMIT],
             commit_type: Some(COMMIT),
+            staged: &[],
         });
         self.link = Some(Link {
             server,

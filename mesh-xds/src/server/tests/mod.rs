@@ -7,7 +7,11 @@ mod refusals;
 mod subscriptions;
 
 use super::*;
-use crate::{WILDCARD, ads::Status, snapshot::Resource};
+use crate::{
+    WILDCARD,
+    ads::{Status, UserAgentVersionType},
+    snapshot::Resource,
+};
 
 const A: &str = "type/a";
 const B: &str = "type/b";
@@ -18,6 +22,7 @@ fn config() -> StreamConfig {
         max_response_bytes: 1 << 20,
         push_order: &[B, A, COMMIT],
         commit_type: Some(COMMIT),
+        staged: &[],
     }
 }
 

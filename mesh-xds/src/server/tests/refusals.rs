@@ -56,9 +56,9 @@ fn a_refused_commit_does_not_make_the_revision_live() {
 
 #[test]
 fn a_nack_that_names_nothing_lasts_until_the_type_is_answered_again() {
-    let one = snapshot(1, &[(A, "x", "1")]);
+    let one = snapshot(1, &[(A, "x", "1"), (A, "y", "1")]);
     let mut stream = settled(&one);
-    let two = snapshot(2, &[(A, "x", "2")]);
+    let two = snapshot(2, &[(A, "x", "2"), (A, "y", "2")]);
     let sent = stream.on_snapshot(&two);
     let mut answer = ack(&sent[0]);
     answer.error_detail =

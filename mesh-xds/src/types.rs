@@ -24,3 +24,9 @@ pub const STAGED: [&str; 2] = [LISTENER, ROUTE];
 pub fn is_complete(type_url: &str) -> bool {
     [CLUSTER, LISTENER].contains(&type_url)
 }
+
+/// Whether the type can only be subscribed to by name: no name is nothing, not everything.
+#[must_use]
+pub fn is_named(type_url: &str) -> bool {
+    [ENDPOINTS, ROUTE].contains(&type_url)
+}

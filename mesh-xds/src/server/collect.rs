@@ -1,35 +1,89 @@
 //! What a push consists of, and in which order.
 
+use std::mem;
+
 use super::{DeltaStream, refusals::Wanted as _, writer::Writer};
 use crate::{ads::DeltaDiscoveryResponse, snapshot::Snapshot};
 
 impl DeltaStream {
-    /// Everything due of a snapshot; all subscriptions are settled to it.
+    /// Everything due of a snapshot, or of a stage of it; what is sent is settled.
     ///
     /// xDS protocol, "Eventual consistency considerations": make before break, so additions in
     /// push order come before removals in reverse order.
     pub(super) fn collect(&mut self, snapshot: &Snapshot) -> Vec<DeltaDiscoveryResponse> {
-        let (limit, revision) = (self.config.max_response_bytes, snapshot.revision());
+        let mut nonce = self.last_nonce;
+        let limit = self.config.max_response_bytes;
+        let mut writer = Writer::new(limit, snapshot.revision(), &mut nonce);
         let order = self.order();
-        let mut writer = Writer::new(limit, revision, &mut self.last_nonce);
-        let mut removals = Vec::new();
-        for type_url in &order {
+        self.add(&order, snapshot, &mut writer);
+        self.remove(&order, &mut writer);
+        self.commit(snapshot, &mut writer);
+        let responses = writer.finish();
+        self.last_nonce = nonce;
+        responses
+    }
+
+    /// Additions and what was asked for; removals are noted.
+    fn add(&mut self, order: &[String], snapshot: &Snapshot, writer: &mut Writer<'_>) {
+        let in_stages = !self.config.staged.is_empty();
+        let is_staged = |type_url: &str| self.config.staged.contains(&type_url);
+        let push = self.push.as_ref();
+        let mut not_ready = push
+            .is_some_and(|push| push.unanswered.values().any(|sent| !is_staged(&sent.type_url)));
+        self.postponed = false;
+        for type_url in order {
             let Some(subscription) = self.subscriptions.get_mut(type_url) else {
                 continue;
             };
             let target = snapshot.resources(type_url).unwrap_or(&self.nothing);
-            let due = subscription.due(target, false);
-            if !due.added.is_empty() || (subscription.answer_due() && due.removed.is_empty()) {
-                writer.write(type_url, &due.added, Vec::new());
+            let mut due = subscription.due(target, false);
+            if is_staged(type_url) && not_ready && !subscription.is_asking() {
+                self.postponed |= !due.is_empty();
+                continue;
             }
-            if !due.removed.is_empty() {
-                removals.push((type_url, due.removed));
+            let removals = self.removals.entry(type_url.clone()).or_default();
+            for (name, _) in &due.added {
+                removals.remove(*name);
             }
+            let mut answered = Vec::new();
+            if in_stages {
+                // Who asks for what does not exist waits to hear it.
+                let asked = |name: &mut String| subscription.demands(name);
+                answered = due.removed.extract_if(.., asked).collect();
+            }
+            let silent = due.added.is_empty() && answered.is_empty();
+            let empty_answer = subscription.answer_due() && (due.removed.is_empty() || in_stages);
+            if !silent || empty_answer {
+                writer.write(type_url, &due.added, answered);
+                not_ready |= !is_staged(type_url);
+            }
+            removals.extend(due.removed);
             subscription.settle(target);
         }
-        for (type_url, removed) in removals.into_iter().rev() {
-            writer.write(type_url, &[], removed);
+    }
+
+    /// Removals, as soon as nothing may refer any more to what goes: in stages, once everything
+    /// has been answered and nothing that refers to something is refused.
+    fn remove(&mut self, order: &[String], writer: &mut Writer<'_>) {
+        let staged = self.config.staged;
+        let outstanding = self.push.as_ref().is_some_and(|push| !push.unanswered.is_empty());
+        let refused = staged.iter().any(|type_url| self.refusals.concern(type_url));
+        if !staged.is_empty() && (outstanding || refused || !writer.is_empty()) {
+            return;
         }
+        for type_url in order.iter().rev() {
+            let removed = self.removals.get_mut(type_url).map(mem::take).unwrap_or_default();
+            let subscription = self.subscriptions.get(type_url);
+            let wanted = |name: &String| subscription.is_some_and(|it| it.covers(name));
+            let removed: Vec<String> = removed.into_iter().filter(wanted).collect();
+            if !removed.is_empty() {
+                writer.write(type_url, &[], removed);
+            }
+        }
+    }
+
+    /// What ends a push.
+    fn commit(&mut self, snapshot: &Snapshot, writer: &mut Writer<'_>) {
         if let Some(commit) = self.config.commit_type
             && let Some(subscription) = self.subscriptions.get_mut(commit)
             && !subscription.is_empty()
@@ -42,7 +96,6 @@ impl DeltaStream {
                 subscription.settle(target);
             }
         }
-        writer.finish()
     }
 
     /// Subscribed types in push order, without the commit type.

@@ -16,6 +16,9 @@
 //! Within a push: additions in push order, then removals in reverse (xDS protocol, "Eventual
 //! consistency considerations": make before break), then the commit type. If the client
 //! subscribed to the commit type, every push ends with all its resources, changed or not.
+//!
+//! For clients that need time between what refers and what is referred to, as Envoy does, a push
+//! has stages: [`StreamConfig::staged`].
 
 mod collect;
 mod error;
@@ -80,8 +83,8 @@ struct Push {
     /// the last one makes the revision live, and one NACK keeps it from that. `None` when there
     /// is none, or when the commit resource does not exist.
     commit: Option<BTreeSet<String>>,
-    /// Whether anything was refused.
-    refused: bool,
+    /// Types of which anything was refused.
+    refused: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,10 @@ pub struct DeltaStream {
     pushes: u64,
     last_nonce: u64,
     refusals: Refusals,
+    /// By type, names of what is gone and still to be removed.
+    removals: BTreeMap<String, BTreeSet<String>>,
+    /// Whether something waits for a later stage of the push.
+    postponed: bool,
     progress: Progress,
     /// What a type that the snapshot lacks is compared with.
     nothing: Arc<Resources>,
@@ -118,6 +125,8 @@ impl DeltaStream {
             pushes: 0,
             last_nonce: 0,
             refusals: Refusals::default(),
+            removals: BTreeMap::new(),
+            postponed: false,
             progress: Progress::default(),
             nothing: Arc::default(),
         }
@@ -199,7 +208,7 @@ impl DeltaStream {
         self.refusals.answered(answered);
         // xDS protocol, "ACK and NACK semantics summary": NACK is the presence of the error.
         if let Some(status) = &request.error_detail {
-            push.refused = true;
+            push.refused.insert(request.type_url.clone());
             if let Some(subscription) = self.subscriptions.get(&sent.type_url) {
                 self.refusals.refused(answered, status, subscription);
             }
@@ -210,14 +219,27 @@ impl DeltaStream {
             self.progress.live_revision = Some(revision);
         }
         push.unanswered.remove(nonce);
-        if push.unanswered.is_empty() {
-            if self.config.commit_type.is_none() && !push.refused {
-                self.progress.live_revision = Some(revision);
-            }
-            self.push = None;
+        let type_url = &request.type_url;
+        let more = push.unanswered.values().any(|sent| sent.type_url == *type_url);
+        if !more && !push.refused.contains(type_url) {
+            self.progress.acked(type_url, revision);
+        }
+        if self.config.staged.is_empty() {
+            self.finish();
         }
         self.progress.rejections = self.refusals.rejections();
         Ok(())
+    }
+
+    /// End the push if all of it has been answered.
+    fn finish(&mut self) {
+        let Some(push) = self.push.take_if(|push| push.unanswered.is_empty()) else {
+            return;
+        };
+        let clean = push.refused.is_empty() && self.refusals.is_empty();
+        if self.config.commit_type.is_none() && clean {
+            self.progress.live_revision = Some(push.snapshot.revision());
+        }
     }
 
     /// Apply the subscription part of a request. Empty lists, as in most ACKs, change nothing.
@@ -239,7 +261,8 @@ impl DeltaStream {
             None if types >= MAX_TYPES => return Err(ProtocolError::TooManyTypes),
             None => {
                 let claimed = request.initial_resource_versions;
-                let first = Subscription::first(subscribe, &unsubscribe, claimed);
+                let first =
+                    Subscription::first(&request.type_url, subscribe, &unsubscribe, claimed);
                 self.subscriptions.insert(request.type_url, first);
             }
         }
@@ -254,18 +277,26 @@ impl DeltaStream {
     /// Send what is due: from the pinned snapshot while a push is outstanding, so that a new
     /// subscription is answered at once and consistently, else from the latest.
     fn advance(&mut self, latest: &Arc<Snapshot>) -> Vec<DeltaDiscoveryResponse> {
-        let pinned = self.push.as_ref().map(|push| &push.snapshot);
-        let snapshot = Arc::clone(pinned.unwrap_or(latest));
+        if let Some(push) = &self.push {
+            let responses = self.send(Arc::clone(&push.snapshot));
+            self.finish();
+            if self.push.is_some() {
+                return responses;
+            }
+        }
+        self.send(Arc::clone(latest))
+    }
+
+    fn send(&mut self, snapshot: Arc<Snapshot>) -> Vec<DeltaDiscoveryResponse> {
         let responses = self.collect(&snapshot);
         let revision = snapshot.revision();
-        let before = self.progress.sent_revision;
-        if !self.subscriptions.is_empty() {
+        if !self.subscriptions.is_empty() && !self.postponed {
             self.progress.sent_revision = revision;
         }
         if responses.is_empty() {
             // Nothing of the new revision concerns this client: it serves it already.
             let idle = self.push.is_none() && self.config.commit_type.is_none();
-            if idle && self.progress.live_revision == Some(before) {
+            if idle && self.refusals.is_empty() && !self.subscriptions.is_empty() {
                 self.progress.live_revision = Some(revision);
             }
             return responses;
@@ -277,7 +308,7 @@ impl DeltaStream {
             snapshot,
             unanswered: BTreeMap::new(),
             commit: None,
-            refused: false,
+            refused: BTreeSet::new(),
         });
         let commit = responses
             .iter()
@@ -288,6 +319,7 @@ impl DeltaStream {
             push.commit = complete.then(|| nonces.collect());
         }
         for response in &responses {
+            self.progress.sent(&response.type_url, revision);
             let added = response.resources.iter().map(|resource| &resource.name);
             let names = added.chain(&response.removed_resources);
             let sent = Sent {

@@ -12,6 +12,7 @@ use super::refusals::Wanted;
 use crate::{
     WILDCARD,
     snapshot::{Resource, Resources},
+    types,
 };
 
 /// What the client holds of what it is subscribed to.
@@ -55,14 +56,16 @@ impl Subscription {
     /// The first request of a type on a stream.
     ///
     /// xDS protocol, "Incremental xDS": without names to subscribe to or to unsubscribe from
-    /// it subscribes to everything; `initial_resource_versions` says what the client has.
+    /// it subscribes to everything, where the type can be; `initial_resource_versions` says what the client has.
     pub(super) fn first(
+        type_url: &str,
         subscribe: Vec<String>,
         unsubscribe: &[String],
         claimed: HashMap<String, String>,
     ) -> Self {
+        let nameless = subscribe.is_empty() && unsubscribe.is_empty();
         let mut first = Self {
-            wildcard: subscribe.is_empty() && unsubscribe.is_empty(),
+            wildcard: nameless && !types::is_named(type_url),
             names: BTreeSet::new(),
             held: Held::Claimed(BTreeMap::new()),
             demanded: BTreeSet::new(),
@@ -81,6 +84,16 @@ impl Subscription {
     /// Number of names subscribed to explicitly.
     pub(super) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// Whether something was asked that has not been answered.
+    pub(super) fn is_asking(&self) -> bool {
+        self.answer_due || !self.demanded.is_empty()
+    }
+
+    /// Whether a name is to be answered whether or not it exists.
+    pub(super) fn demands(&self, name: &str) -> bool {
+        self.demanded.contains(name)
     }
 
     /// Whether a response is due even if there is nothing to say.

@@ -20,6 +20,7 @@ fn progress(node: &str, sent: u64, live: Option<u64>, rejected: &[u64]) -> Progr
         sent_revision: sent,
         live_revision: live,
         rejections: rejected.iter().map(rejection).collect(),
+        ..Progress::default()
     }
 }
 

@@ -4,6 +4,7 @@ mod lanes;
 mod limits;
 mod pushes;
 mod refusals;
+mod stages;
 mod subscriptions;
 
 use super::*;

@@ -44,7 +44,7 @@ pub struct ServicePort {
 pub enum RequestProtocol {
     /// HTTP/1.1; `http`.
     Http,
-    /// HTTP/2 without TLS; `http2` or `h2c`.
+    /// HTTP/2 without TLS; `http2`, `h2c` or `kubernetes.io/h2c`.
     Http2,
     /// gRPC; `grpc`.
     Grpc,
@@ -59,7 +59,7 @@ impl ServicePort {
         }
         match self.app_protocol.as_ref()?.as_str() {
             "http" => Some(RequestProtocol::Http),
-            "http2" | "h2c" => Some(RequestProtocol::Http2),
+            "http2" | "h2c" | "kubernetes.io/h2c" => Some(RequestProtocol::Http2),
             "grpc" => Some(RequestProtocol::Grpc),
             _ => None,
         }

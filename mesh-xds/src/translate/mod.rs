@@ -128,28 +128,3 @@ pub fn vacant(view: &View<'_>) -> BTreeSet<Destination> {
     });
     found
 }
-
-/// What is spoken at a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Application {
-    /// HTTP, of the version that the client speaks.
-    Http,
-    /// HTTP/2 without TLS.
-    Http2,
-    /// gRPC, which is spoken over HTTP/2.
-    Grpc,
-}
-
-/// What is spoken at a port of a service; `None` where only its connections are known.
-#[must_use]
-pub fn application(port: &ServicePort) -> Option<Application> {
-    if port.protocol != Protocol::Tcp {
-        return None;
-    }
-    match port.app_protocol.as_ref()?.as_str().to_ascii_lowercase().as_str() {
-        "http" => Some(Application::Http),
-        "http2" | "h2c" | "kubernetes.io/h2c" => Some(Application::Http2),
-        "grpc" => Some(Application::Grpc),
-        _ => None,
-    }
-}

@@ -22,13 +22,13 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_api::model::{LoadBalancer, Policy, Timeouts};
+use mesh_api::model::{LoadBalancer, Policy, RequestProtocol, Timeouts};
 
 use super::super::View;
 use super::super::message::{any, duration, number};
 use super::super::shared;
 use super::listener::stat;
-use super::{Application, Proxied, outlier};
+use super::{Proxied, outlier};
 
 /// Where nobody says anything: Envoy's own, spelled out.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,17 +87,17 @@ fn choice(balancer: &LoadBalancer) -> (LbPolicy, Option<LbConfig>) {
 }
 
 /// What is spoken to endpoints: one entry, so that bytes do not depend on the order of a map.
-fn protocol(application: Application) -> HashMap<String, Any> {
+fn protocol(application: RequestProtocol) -> HashMap<String, Any> {
     let options = match application {
         // As the client has begun, for the server is one that it would have reached without Envoy.
-        Application::Http => {
+        RequestProtocol::Http => {
             UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
                 http_protocol_options: Some(Http1ProtocolOptions::default()),
                 http2_protocol_options: Some(Http2ProtocolOptions::default()),
                 ..UseDownstreamHttpConfig::default()
             })
         }
-        Application::Http2 | Application::Grpc => {
+        RequestProtocol::Http2 | RequestProtocol::Grpc => {
             let http2 = ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default());
             let config = ExplicitHttpConfig { protocol_config: Some(http2) };
             UpstreamProtocolOptions::ExplicitHttpConfig(config)

@@ -14,11 +14,12 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
         CodecType, PathWithEscapedSlashesAction, ServerHeaderTransformation, UpgradeConfig,
     },
 };
+use mesh_api::model::RequestProtocol;
 
 use super::super::View;
 use super::super::message::{address, any, duration, switch};
 use super::super::shared;
-use super::{Application, Proxied};
+use super::Proxied;
 
 const HCM: &str = "envoy.filters.network.http_connection_manager";
 
@@ -50,10 +51,10 @@ pub(super) fn stat(name: &str) -> String {
 fn manager(view: &View<'_>, proxied: &Proxied<'_>, name: &str) -> HttpConnectionManager {
     let router = Router { suppress_envoy_headers: true, ..Router::default() };
     let upgrades = match proxied.application {
-        Application::Http => {
+        RequestProtocol::Http => {
             vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..UpgradeConfig::default() }]
         }
-        Application::Http2 | Application::Grpc => Vec::new(),
+        RequestProtocol::Http2 | RequestProtocol::Grpc => Vec::new(),
     };
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),

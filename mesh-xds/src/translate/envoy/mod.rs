@@ -19,11 +19,11 @@ mod route;
 use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
-use mesh_api::model::{Destination, Label, Port, ServicePort};
+use mesh_api::model::{Destination, Label, Port, RequestProtocol, ServicePort};
 
 use super::message::named;
 use super::pool::{Place, Pool, Status, pool};
-use super::{ASSIGNMENT, Application, CLUSTER, LISTENER, Named, ROUTES, View, application, shared};
+use super::{ASSIGNMENT, CLUSTER, LISTENER, Named, ROUTES, View, shared};
 
 /// A port whose requests go through Envoy.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +31,14 @@ struct Proxied<'a> {
     port: &'a ServicePort,
     /// Where Envoy listens on the loopback.
     listener: Port,
-    application: Application,
+    application: RequestProtocol,
 }
 
 fn proxied<'a>(view: &View<'a>) -> impl Iterator<Item = Proxied<'a>> + use<'a> {
     let config = view.config.filter(|config| config.is_for_requests());
     view.service.ports.iter().filter_map(move |port| {
         let listener = *config?.proxy_ports.get(&port.name)?;
-        Some(Proxied { port, listener, application: application(port)? })
+        Some(Proxied { port, listener, application: port.requests()? })
     })
 }
 
@@ -58,10 +58,9 @@ fn cluster_name(view: &View<'_>, port: &ServicePort, to: &Destination) -> String
     format!("{base}|{}|{version}", to.service)
 }
 
-/// Whether Envoy gets anything of this service.
-#[must_use]
-pub fn is_proxied(view: &View<'_>) -> bool {
-    proxied(view).next().is_some()
+/// Ports of the loopback where Envoy listens for a service.
+pub fn listeners(view: &View<'_>) -> impl Iterator<Item = Port> {
+    proxied(view).map(|proxied| proxied.listener)
 }
 
 /// Listeners, routes and clusters of a service; `vacant` is what [`super::vacant`] says.
@@ -84,11 +83,13 @@ pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
     found
 }
 
-/// Endpoint sets of a service, empty ones among them: a cluster waits for its set.
+/// Endpoint sets of a service, of `only` these destinations. Empty ones are among them: a cluster
+/// waits for its set.
 #[must_use]
-pub fn assignments(view: &View<'_>) -> Vec<Named> {
+pub fn assignments(view: &View<'_>, only: &dyn Fn(&Destination) -> bool) -> Vec<Named> {
     let mut found = Vec::new();
-    let destinations = view.destinations();
+    let mut destinations = view.destinations();
+    destinations.retain(only);
     let panic_threshold = view.balancer().panic_threshold;
     for proxied in proxied(view) {
         for to in &destinations {

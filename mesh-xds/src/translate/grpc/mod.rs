@@ -20,11 +20,11 @@ use std::collections::BTreeSet;
 use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use mesh_api::model::{Destination, Label, ObjectName, Policy, ServicePort};
+use mesh_api::model::{Destination, Label, ObjectName, Policy, RequestProtocol, ServicePort};
 
 use super::message::{any, named};
 use super::pool::pool;
-use super::{ASSIGNMENT, Application, CLUSTER, LISTENER, Named, ROUTES, View, application, shared};
+use super::{ASSIGNMENT, CLUSTER, LISTENER, Named, ROUTES, View, shared};
 
 fn host(name: &ObjectName) -> String {
     format!("{}.{}", name.name, name.namespace)
@@ -57,7 +57,7 @@ pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
     let mut found = Vec::new();
     let destinations = view.destinations();
     let speaks_grpc = |port: &&ServicePort| {
-        matches!(application(port), Some(Application::Grpc | Application::Http2))
+        matches!(port.requests(), Some(RequestProtocol::Grpc | RequestProtocol::Http2))
     };
     let usual = view.tcp_ports().find(speaks_grpc).or_else(|| view.tcp_ports().next());
     for port in view.tcp_ports() {
@@ -82,11 +82,13 @@ pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
     found
 }
 
-/// Endpoint sets of a service, empty ones among them: a cluster waits for its set.
+/// Endpoint sets of a service, of `only` these destinations. Empty ones are among them: a cluster
+/// waits for its set.
 #[must_use]
-pub fn assignments(view: &View<'_>) -> Vec<Named> {
+pub fn assignments(view: &View<'_>, only: &dyn Fn(&Destination) -> bool) -> Vec<Named> {
     let mut found = Vec::new();
-    let destinations = view.destinations();
+    let mut destinations = view.destinations();
+    destinations.retain(only);
     let hashed = is_hashed(view);
     for port in view.tcp_ports() {
         for to in &destinations {

@@ -15,9 +15,9 @@ fn check(name: &str) {
     for view in objects.views() {
         let vacant = vacant(&view);
         by_envoy.extend(envoy::policy(&view, &vacant));
-        by_envoy.extend(envoy::assignments(&view));
+        by_envoy.extend(envoy::assignments(&view, &|_| true));
         by_grpc.extend(grpc::policy(&view, &vacant));
-        by_grpc.extend(grpc::assignments(&view));
+        by_grpc.extend(grpc::assignments(&view, &|_| true));
     }
     for (dialect, found) in [("envoy", by_envoy), ("grpc", by_grpc)] {
         let text = render_all(found);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use mesh_api::manifest;
 use mesh_api::model::{Endpoint, Health, Object, ObjectName, Port, Service, ServiceConfig};
 
-use super::{Instance, Mesh, View, application};
+use super::{Instance, Mesh, View};
 
 /// Objects by name, and the health that their label `health` says.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ impl Objects {
         let mut next = 15_200_u32;
         for service in objects.services.values() {
             let Some(config) = objects.configs.get_mut(&service.name) else { continue };
-            for port in service.ports.iter().filter(|port| application(port).is_some()) {
+            for port in service.ports.iter().filter(|port| port.requests().is_some()) {
                 next += 1;
                 config.proxy_ports.insert(port.name.clone(), Port::try_from(next).unwrap());
             }

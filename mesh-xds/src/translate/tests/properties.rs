@@ -109,9 +109,9 @@ fn all(objects: &Objects) -> Vec<Vec<Named>> {
     for view in objects.views() {
         let vacant = vacant(&view);
         by_envoy.extend(envoy::policy(&view, &vacant));
-        by_envoy.extend(envoy::assignments(&view));
+        by_envoy.extend(envoy::assignments(&view, &|_| true));
         by_grpc.extend(grpc::policy(&view, &vacant));
-        by_grpc.extend(grpc::assignments(&view));
+        by_grpc.extend(grpc::assignments(&view, &|_| true));
     }
     vec![by_envoy, by_grpc]
 }

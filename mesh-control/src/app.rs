@@ -27,6 +27,7 @@ use crate::health::prober::Prober;
 use crate::http;
 use crate::lease::LeaseBook;
 use crate::metrics::Metrics;
+use crate::proxy::ProxyBook;
 use crate::readiness::{Readiness, State};
 use crate::store::Store;
 use crate::store::redb::{Limits, RedbStore};
@@ -92,11 +93,13 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
+    let proxies = translate(&mut tasks, &world, &health, &shutdown);
     let publisher = Publisher::new(
         Arc::clone(&world),
         Arc::clone(&nodes),
         Arc::clone(&readiness),
         Arc::clone(&health),
+        proxies,
     );
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
@@ -117,15 +120,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         publisher,
         Arc::clone(&metrics),
     );
-    let (ended, writer_ended) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("writer".to_owned())
-        .spawn(move || {
-            writer.run();
-            // Fails only when nobody waits any more.
-            ended.send(()).ok();
-        })
-        .context("cannot start a thread")?;
+    let writer = start(writer)?;
     tasks.spawn(expire(Arc::clone(&leases), handle.clone(), shutdown.clone()));
 
     let (book, stop) = (Arc::clone(&health), shutdown.clone());
@@ -156,14 +151,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
     readiness.set(State::Ready);
-    Ok(Bound {
-        grpc: grpc_address,
-        http: http_address,
-        shutdown,
-        readiness,
-        tasks,
-        writer: writer_ended,
-    })
+    Ok(Bound { grpc: grpc_address, http: http_address, shutdown, readiness, tasks, writer })
 }
 
 impl Bound {
@@ -259,6 +247,35 @@ fn keep_log(
 async fn follow(health: Arc<HealthBook>, shutdown: CancellationToken) -> anyhow::Result<()> {
     health.run(shutdown).await;
     Ok(())
+}
+
+/// Runs the writer in a thread of its own. What is returned hears of its end.
+fn start(writer: Writer) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (ended, writer_ended) = oneshot::channel();
+    let run = move || {
+        writer.run();
+        // Fails only when nobody waits any more.
+        ended.send(()).ok();
+    };
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run);
+    thread.context("cannot start a thread")?;
+    Ok(writer_ended)
+}
+
+/// Has everything translated for Envoy and gRPC clients.
+fn translate(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    world: &Arc<World>,
+    health: &HealthBook,
+    shutdown: &CancellationToken,
+) -> Arc<ProxyBook> {
+    let proxies = Arc::new(ProxyBook::new(Arc::clone(world)));
+    let (book, known, shutdown) = (Arc::clone(&proxies), health.snapshots(), shutdown.clone());
+    tasks.spawn(async move {
+        book.run(known, shutdown).await;
+        Ok(())
+    });
+    proxies
 }
 
 fn traffic(config: TrafficConfig, metrics: TelemetryMetrics) -> TrafficBook {

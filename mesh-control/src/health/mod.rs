@@ -12,3 +12,5 @@ mod show;
 mod target;
 #[cfg(test)]
 mod tests;
+
+pub use show::status_of;

@@ -8,6 +8,7 @@ use mesh_api::resource::encode;
 use mesh_api::wire;
 use mesh_api::wire::health_event::Event;
 use mesh_xds::snapshot::Resource;
+use prost::Message as _;
 
 use super::aggregate::View;
 
@@ -16,6 +17,17 @@ pub(super) const fn status(status: Option<Health>) -> wire::HealthStatus {
         Some(Health::Healthy) => wire::HealthStatus::Healthy,
         Some(Health::Unhealthy) => wire::HealthStatus::Unhealthy,
         None => wire::HealthStatus::Unspecified,
+    }
+}
+
+/// What a resource says of its endpoint.
+#[must_use]
+pub fn status_of(resource: &Resource) -> Option<Health> {
+    let message = wire::EndpointHealth::decode(&*resource.body).ok()?;
+    match message.status() {
+        wire::HealthStatus::Healthy => Some(Health::Healthy),
+        wire::HealthStatus::Unhealthy => Some(Health::Unhealthy),
+        wire::HealthStatus::Unspecified => None,
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::traced::Traced;
 use crate::health::book::HealthBook;
+use crate::proxy::ProxyBook;
 use crate::readiness::{Readiness, State};
 use crate::snapshot;
 use crate::store::Batch;
@@ -24,6 +25,7 @@ pub struct Publisher {
     nodes: Arc<Nodes>,
     readiness: Arc<Readiness>,
     health: Arc<HealthBook>,
+    proxies: Arc<ProxyBook>,
 }
 
 impl Publisher {
@@ -34,6 +36,7 @@ impl Publisher {
         nodes: Arc<Nodes>,
         readiness: Arc<Readiness>,
         health: Arc<HealthBook>,
+        proxies: Arc<ProxyBook>,
     ) -> Self {
         let snapshot = Arc::new(snapshot::build(&world));
         Self {
@@ -42,6 +45,7 @@ impl Publisher {
             nodes,
             readiness,
             health,
+            proxies,
         }
     }
 
@@ -82,7 +86,8 @@ impl Publisher {
         let next = snapshot::update(&previous, world, changed.clone());
         self.world.send_replace(Arc::clone(world));
         // Before anybody can report about what is new.
-        self.health.configured(world, changed, at);
+        self.health.configured(world, changed.clone(), at);
+        self.proxies.configured(world, changed);
         // Before a push, which belongs to the time after.
         drop(spans);
         self.snapshot.send_replace(Arc::new(next));

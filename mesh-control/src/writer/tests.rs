@@ -58,7 +58,8 @@ fn parts() -> Parts {
     let leases = Arc::new(LeaseBook::default());
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
     let health = health_book(&metrics);
-    let publisher = Publisher::new(Arc::default(), nodes, Arc::clone(&readiness), health);
+    let publisher =
+        Publisher::new(Arc::default(), nodes, Arc::clone(&readiness), health, Arc::default());
     let worlds = publisher.worlds();
     let as_store: Arc<dyn Store> = Arc::<FakeStore>::clone(&store);
     let (writer, handle) =

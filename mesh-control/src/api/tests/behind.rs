@@ -23,7 +23,8 @@ fn api(data: &TempDir) -> Api {
     let leases = Arc::new(LeaseBook::default());
     let nodes = Arc::new(Nodes::new(Arc::clone(&metrics)));
     let health = health_book(&metrics);
-    let publisher = Publisher::new(Arc::default(), Arc::clone(&nodes), Arc::default(), health);
+    let publisher =
+        Publisher::new(Arc::default(), Arc::clone(&nodes), Arc::default(), health, Arc::default());
     let worlds = publisher.worlds();
     let (writer, handle) =
         Writer::new(Arc::clone(&store), Arc::default(), Arc::clone(&leases), publisher, metrics);

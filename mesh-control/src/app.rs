@@ -37,7 +37,7 @@ use crate::telemetry::metrics::TelemetryMetrics;
 use crate::web::{Sources, Web};
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
-use crate::xds::{Ads, Nodes};
+use crate::xds::{Ads, Feeds, Nodes};
 
 /// How long requests may go on after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -94,6 +94,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
     let proxies = translate(&mut tasks, &world, &health, &shutdown);
+    let standard = (proxies.envoy(), proxies.grpc());
     let publisher = Publisher::new(
         Arc::clone(&world),
         Arc::clone(&nodes),
@@ -126,7 +127,9 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let (book, stop) = (Arc::clone(&health), shutdown.clone());
     let web_health = Arc::clone(&health);
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
-    let ads = Ads::service(snapshots, book, Arc::clone(&nodes), metrics, stop);
+    let max_age = config.xds_max_connection_age;
+    let feeds = Feeds { agents: snapshots, envoy: standard.0, grpc: standard.1 };
+    let ads = Ads::service(feeds, book, Arc::clone(&nodes), metrics, max_age, stop);
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let log = keep_log(&mut tasks, &shutdown);
     let asked = NodesApi::new(Arc::clone(&nodes), log, stored, own, shutdown.clone());
@@ -137,7 +140,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         telemetry: telemetry.clone(),
     });
     let api = Api { writer: handle, store, worlds, leases, nodes, shutdown: shutdown.clone() };
-    let router = server()
+    let router = server(max_age)
         .add_service(api.service())
         .add_service(workloads.for_agents())
         .add_service(workloads.for_people())
@@ -206,8 +209,11 @@ async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Arc<Worl
     Ok((Arc::new(store), Arc::new(world)))
 }
 
-fn server() -> Server {
+/// Connections are told to end at the age at which streams begin to: so the clients come back on
+/// new ones.
+fn server(max_age: Duration) -> Server {
     Server::builder()
+        .max_connection_age(max_age)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .initial_stream_window_size(WINDOW)

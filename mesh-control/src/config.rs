@@ -53,6 +53,17 @@ pub struct Config {
     )]
     pub health_warmup: Duration,
 
+    /// How old the streams of agents, Envoy and gRPC become, or up to a tenth older: then they
+    /// connect again and spread over the control planes behind one address
+    #[arg(
+        long,
+        env = "MESH_XDS_MAX_CONNECTION_AGE",
+        value_name = "DURATION",
+        default_value = "30m",
+        value_parser = duration
+    )]
+    pub xds_max_connection_age: Duration,
+
     /// How much of the traffic is remembered.
     #[command(flatten)]
     pub traffic: TrafficConfig,
@@ -125,6 +136,7 @@ impl Config {
             format!("--http {}", self.http),
             format!("--insecure {}", self.insecure),
             format!("--health-warmup {:?}", self.health_warmup),
+            format!("--xds-max-connection-age {:?}", self.xds_max_connection_age),
             format!("--history-memory {}", self.traffic.history_memory),
             format!("--max-series {}", self.traffic.max_series),
             format!("--log-format {:?}", self.log_format),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use mesh_api::model::Kind;
 use mesh_api::resource::{AGENT_TYPES, ASIDE_TYPES, TYPE_PREFIX};
+use mesh_xds::types::PUSH_ORDER;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::health::metrics::HealthMetrics;
 use crate::telemetry::metrics::TelemetryMetrics;
 use crate::world::World;
+use crate::xds::ClientKind;
 
 /// Label of metrics by kind of object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,9 +33,24 @@ impl TypeLabel {
     /// The label of a type URL. Only types that are served get their own.
     #[must_use]
     pub fn of(type_url: &str) -> Self {
-        let known = AGENT_TYPES.contains(&type_url) || ASIDE_TYPES.contains(&type_url);
+        let known = [&AGENT_TYPES[..], &ASIDE_TYPES, &PUSH_ORDER];
+        let known = known.iter().any(|types| types.contains(&type_url));
         let name = type_url.strip_prefix(TYPE_PREFIX).filter(|_| known);
         Self { r#type: name.unwrap_or("other").to_owned() }
+    }
+}
+
+/// Label of metrics by kind of xDS client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClientLabel {
+    kind: &'static str,
+}
+
+impl ClientLabel {
+    /// The label of a kind.
+    #[must_use]
+    pub const fn of(kind: ClientKind) -> Self {
+        Self { kind: kind.as_str() }
     }
 }
 
@@ -68,6 +85,8 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Open xDS streams whose node is known.
     pub connected: Gauge,
+    /// Open xDS streams of clients that are no nodes.
+    pub clients: Family<ClientLabel, Gauge>,
     /// Responses sent.
     pub pushes: Family<TypeLabel, Counter>,
     /// Responses acknowledged by clients.
@@ -110,6 +129,7 @@ impl Metrics {
             // 50 µs to 13 s.
             commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             connected: Gauge::default(),
+            clients: Family::default(),
             pushes: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
@@ -123,7 +143,10 @@ impl Metrics {
         for result in ["stored", "unchanged", "refused", "failed"] {
             new.writes.get_or_create_owned(&ResultLabel::new(result));
         }
-        for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES).chain([&""]) {
+        for kind in [ClientKind::Envoy, ClientKind::Grpc] {
+            new.clients.get_or_create_owned(&ClientLabel::of(kind));
+        }
+        for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES).chain(&PUSH_ORDER).chain([&""]) {
             new.pushes.get_or_create_owned(&TypeLabel::of(type_url));
             new.acks.get_or_create_owned(&TypeLabel::of(type_url));
             new.nacks.get_or_create_owned(&TypeLabel::of(type_url));
@@ -149,12 +172,14 @@ impl Metrics {
         to.register_with_unit("mesh_control_store_commit", help, Unit::Seconds, it);
         let it = self.connected.clone();
         to.register("mesh_xds_connected", "Nodes with an open stream", it);
+        let it = self.clients.clone();
+        to.register("mesh_xds_clients", "Open streams of Envoy and gRPC clients", it);
         let it = self.pushes.clone();
         to.register("mesh_xds_pushes", "Responses sent", it);
         let it = self.acks.clone();
-        to.register("mesh_xds_acks", "Responses acknowledged by nodes", it);
+        to.register("mesh_xds_acks", "Responses acknowledged by clients", it);
         let it = self.nacks.clone();
-        to.register("mesh_xds_nacks", "Responses rejected by nodes", it);
+        to.register("mesh_xds_nacks", "Responses rejected by clients", it);
         let it = self.protocol_errors.clone();
         let help = "Streams ended because the client broke the protocol";
         to.register("mesh_xds_protocol_errors", help, it);

@@ -171,6 +171,7 @@ impl Running {
             web: Switch::On,
             insecure: false,
             health_warmup,
+            xds_max_connection_age: Duration::from_mins(30),
             traffic: TrafficConfig::default(),
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),

@@ -1,18 +1,8 @@
-//! Type URLs of the standard resources, in one place for the server, the translators and the
-//! tests.
+//! What the server knows about standard types. Their names are those of [`translate`](crate::translate).
 
-/// `envoy.config.cluster.v3.Cluster` (CDS).
-pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-/// `envoy.config.endpoint.v3.ClusterLoadAssignment` (EDS).
-pub const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-/// `envoy.config.listener.v3.Listener` (LDS).
-pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
-/// `envoy.config.route.v3.RouteConfiguration` (RDS).
-pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
-
-/// The order in which changes are pushed: what is referred to comes first
-/// (xDS protocol, "Eventual consistency considerations").
-pub const PUSH_ORDER: [&str; 4] = [CLUSTER, ENDPOINTS, LISTENER, ROUTE];
+pub use crate::translate::{
+    ASSIGNMENT as ENDPOINTS, CLUSTER, LISTENER, ROUTES as ROUTE, TYPES as PUSH_ORDER,
+};
 
 /// Types whose changes may refer to clusters that the client must have warmed before.
 pub const STAGED: [&str; 2] = [LISTENER, ROUTE];

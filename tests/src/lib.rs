@@ -48,3 +48,4 @@ pub mod torture;
 pub mod traffic;
 pub mod ui;
 pub mod wait;
+pub mod xds;

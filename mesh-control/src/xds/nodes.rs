@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 use mesh_xds::server::Progress;
 use tokio::sync::watch;
 
+use super::clients::ClientTable;
+use super::kind::ClientKind;
 use super::table::{NodeTable, Settled};
 use super::traces::Traces;
-use crate::metrics::Metrics;
+use crate::metrics::{ClientLabel, Metrics};
 
-/// All nodes.
+/// All nodes, and the clients beside them.
 #[derive(Debug)]
 pub struct Nodes {
     table: Mutex<NodeTable>,
+    clients: Mutex<ClientTable>,
     traces: Traces,
     changed: watch::Sender<()>,
     streams: AtomicU64,
@@ -28,6 +31,7 @@ impl Nodes {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             table: Mutex::default(),
+            clients: Mutex::default(),
             traces: Traces::default(),
             changed: watch::Sender::new(()),
             streams: AtomicU64::new(0),
@@ -38,6 +42,36 @@ impl Nodes {
     /// The table. Never held across an `await`.
     pub fn lock(&self) -> MutexGuard<'_, NodeTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Envoy and gRPC clients. Never held across an `await`.
+    pub fn clients(&self) -> MutexGuard<'_, ClientTable> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn observe_client(
+        &self,
+        stream: u64,
+        kind: ClientKind,
+        progress: &Progress,
+        now: Instant,
+    ) {
+        self.clients().observe(stream, kind, progress, now);
+        self.count_clients(kind);
+    }
+
+    pub(super) fn client_ended(&self, stream: u64, kind: ClientKind, now: Instant) {
+        self.clients().ended(stream, now);
+        self.count_clients(kind);
+    }
+
+    fn count_clients(&self, kind: ClientKind) {
+        let connected = i64::try_from(self.clients().connected(kind)).unwrap_or(i64::MAX);
+        self.metrics.clients.get_or_create_owned(&ClientLabel::of(kind)).set(connected);
     }
 
     /// The traces of what is sent to them.
@@ -88,7 +122,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(nodes: Arc<Nodes>, peer: Option<SocketAddr>) -> Self {
-        let stream = nodes.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = nodes.next_stream();
         Self { nodes, stream, peer, node: None }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::age::Age;
 use super::nodes::Connection;
 use super::push::PushSpans;
 use super::{AGENT_STREAM, Ads, Nodes};
@@ -24,6 +25,7 @@ use crate::metrics::{Metrics, TypeLabel};
 
 pub(super) struct DeltaShell {
     machine: Lanes,
+    first: Option<DeltaDiscoveryRequest>,
     requests: Streaming<DeltaDiscoveryRequest>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Nothing until the warm-up of the health is over.
@@ -34,6 +36,7 @@ pub(super) struct DeltaShell {
     nodes: Arc<Nodes>,
     pushes: PushSpans,
     metrics: Arc<Metrics>,
+    age: Age,
     shutdown: CancellationToken,
     ended: bool,
 }
@@ -43,19 +46,22 @@ enum Event {
     Snapshot,
     Health,
     End,
+    Aged,
     Shutdown,
 }
 
 impl DeltaShell {
     pub(super) fn new(
         ads: &Ads,
+        first: DeltaDiscoveryRequest,
         requests: Streaming<DeltaDiscoveryRequest>,
         peer: Option<SocketAddr>,
     ) -> Self {
         Self {
             machine: Lanes::new(AGENT_STREAM, &ASIDE_TYPES),
+            first: Some(first),
             requests,
-            snapshots: ads.snapshots.clone(),
+            snapshots: ads.feeds.agents.clone(),
             statuses: ads.health.snapshots(),
             health: Arc::clone(&ads.health),
             responses: VecDeque::new(),
@@ -63,6 +69,7 @@ impl DeltaShell {
             nodes: Arc::clone(&ads.nodes),
             pushes: PushSpans::default(),
             metrics: Arc::clone(&ads.metrics),
+            age: Age::new(ads.max_age),
             shutdown: ads.shutdown.clone(),
             ended: false,
         }
@@ -105,7 +112,8 @@ impl DeltaShell {
                         self.responses.extend(self.machine.on_aside(&latest));
                     }
                 }
-                Event::End => return None,
+                // Without an error: the agent connects again.
+                Event::End | Event::Aged => return None,
                 Event::Shutdown => {
                     self.ended = true;
                     let message = "the control plane is shutting down: connect again";
@@ -118,6 +126,9 @@ impl DeltaShell {
     }
 
     async fn event(&mut self) -> Event {
+        if let Some(first) = self.first.take() {
+            return Event::Request(Box::new(first));
+        }
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Event::Shutdown,
@@ -137,6 +148,7 @@ impl DeltaShell {
                 Ok(()) => Event::Snapshot,
                 Err(_) => Event::Shutdown,
             },
+            () = self.age.reached() => Event::Aged,
         }
     }
 

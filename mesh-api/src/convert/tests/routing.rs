@@ -20,7 +20,7 @@ const ALL: &str = "trafficRules: [\
     {match: {grpc: {service: shop.v1.Orders, method: Get}}, destination: {version: v1}}, \
     {match: {path: {type: Exact, value: /old}}, redirect: {port: 8443, scheme: https}}, \
     {destination: {version: v1}, weight: 9}, {destination: {version: v2}, weight: 1}], \
-    onNoProxy: Refuse, timeouts: {request: 10s}, outlierDetection: {consecutive5xx: 7}, \
+    onNoProxy: Bypass, timeouts: {request: 10s}, outlierDetection: {consecutive5xx: 7}, \
     circuitBreaker: {requests: {maxRequests: 100}}";
 
 fn request(config: &ServiceConfig, rule: usize) -> &RequestRule {
@@ -61,7 +61,7 @@ fn rules_for_requests_are_read_and_written_unchanged() {
     assert_eq!(config.traffic_rules[1].weight, 1);
     let redirect = request(&config, 2).redirect.as_ref().expect("some");
     assert_eq!((redirect.status, redirect.port), (302, Some(8443)));
-    assert_eq!(config.on_no_proxy, OnNoProxy::Refuse);
+    assert_eq!(config.on_no_proxy, OnNoProxy::Bypass);
     let breaker = config.circuit_breaker.as_ref().expect("some");
     let limits = RequestLimits { max_requests: Some(100), ..RequestLimits::default() };
     assert_eq!(breaker.requests, Some(limits));
@@ -81,7 +81,7 @@ fn usual_reasons_to_retry_are_those_that_harm_nobody() {
 
 #[test]
 fn what_is_for_connections_only_needs_no_proxy() {
-    for spec in ["", "trafficRules: [{destination: {version: v1}, weight: 1}]", "onNoProxy: Refuse"]
+    for spec in ["", "trafficRules: [{destination: {version: v1}, weight: 1}]", "onNoProxy: Bypass"]
     {
         assert!(!config(spec).is_for_requests(), "{spec}");
     }
@@ -197,6 +197,13 @@ fn rules_with_one_match_are_one_route() {
             "spec.trafficRules[2].destination: an earlier rule has the same match and destination",
         ],
     );
+}
+
+#[test]
+fn what_no_node_does_yet_is_refused() {
+    let said = "spec.onNoProxy: Refuse is not supported yet: nodes do not send connections to Envoy, so \
+                all of them would be refused; remove this field";
+    refused("ServiceConfig", "onNoProxy: Refuse", &[said]);
 }
 
 #[test]

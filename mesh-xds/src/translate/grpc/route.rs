@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     RouteMatch as WireMatch, VirtualHost,
     route::Action,
     route_action::{
-        HashPolicy, MaxStreamDuration,
+        HashPolicy,
         hash_policy::{FilterState, PolicySpecifier},
     },
     route_match::PathSpecifier,
@@ -18,7 +18,7 @@ use mesh_api::model::{
 };
 
 use super::super::View;
-use super::super::message::{duration, number, regex};
+use super::super::message::{number, regex};
 use super::super::routes::{Route, routes as ordered};
 use super::super::shared::{clusters, faults, header};
 use super::{cluster_name, is_hashed};
@@ -64,8 +64,6 @@ fn route(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> Vec<Wire> {
 fn forward(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> RouteAction {
     let none = RequestRule::default();
     let request = route.request.unwrap_or(&none);
-    let usual = view.config.and_then(|config| config.timeouts.as_deref()?.request);
-    let timeout = request.timeout.or(usual);
     // Of a client's own, which is what it has one channel for.
     let channel = FilterState { key: "io.grpc.channel_id".to_owned() };
     let hash = HashPolicy {
@@ -74,10 +72,8 @@ fn forward(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> RouteActio
     };
     RouteAction {
         cluster_specifier: Some(clusters(&route.shares, |to| cluster_name(view, port, to))),
-        max_stream_duration: timeout.map(|timeout| MaxStreamDuration {
-            max_stream_duration: duration(timeout),
-            ..MaxStreamDuration::default()
-        }),
+        // No `max_stream_duration`: grpcio 1.76 and 1.85 counted it from the start of the process, so
+        // that every call of an older process failed at once.
         retry_policy: request.retries.as_ref().and_then(retries),
         hash_policy: is_hashed(view).then_some(hash).into_iter().collect(),
         ..RouteAction::default()

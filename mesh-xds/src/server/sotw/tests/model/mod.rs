@@ -30,6 +30,10 @@ struct Cache {
     subscribed: BTreeSet<String>,
     version: String,
     resources: BTreeMap<String, String>,
+    /// It uses parts of a refused response, so that it has something else than its version says.
+    partial: bool,
+    /// It has told this version to a new stream, whose server cannot know.
+    beyond: bool,
     /// Names ever given up.
     given_up: BTreeSet<String>,
     /// Of these, what it asked for again and has not received. It claims no version with it.
@@ -102,6 +106,9 @@ impl Network {
         let stream = SotwStream::new(StreamConfig { max_response_bytes: self.limit, ..config() });
         self.link = Some((stream, Link::default()));
         self.sent = 0;
+        for cache in self.cache.values_mut() {
+            cache.beyond = cache.partial;
+        }
         for type_url in PUSH_ORDER {
             if self.is_wildcard(type_url) || !self.cache[type_url].subscribed.is_empty() {
                 self.request(type_url, None);
@@ -193,6 +200,8 @@ impl Network {
                 }
             }
         }
+        cache.partial = self.kind.lenient && !bad.is_empty();
+        cache.beyond = false;
         if bad.is_empty() {
             cache.version = response.version_info;
             self.request(type_url, None);
@@ -255,6 +264,9 @@ impl Network {
     }
 
     fn check_type(&self, type_url: &str) {
+        if self.cache[type_url].beyond {
+            return;
+        }
         let (wanted, cache) = (self.wanted(type_url), &self.cache[type_url].resources);
         let is_bad = wanted.values().any(|it| it.contains(BAD));
         if is_bad && !self.kind.lenient && (types::is_complete(type_url) || !self.kind.names) {

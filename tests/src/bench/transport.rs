@@ -3,6 +3,7 @@
 //! a third.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -22,10 +23,18 @@ impl Transport {
     pub(super) fn apply(&self, netns: &NetNs) -> anyhow::Result<()> {
         const FILE: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
         let name = &self.congestion_control;
-        netns.run(|| fs::write(FILE, name))?.with_context(|| {
+        let written = netns.run(|| fs::write(FILE, name))?;
+        // Linux commit 6670e1524477: namespaces may only have what every user may.
+        let denied = matches!(&written, Err(error) if error.kind() == ErrorKind::PermissionDenied);
+        written.with_context(|| {
+            let (what, setting) = if denied {
+                ("is only for the first namespace; add it to", "allowed")
+            } else {
+                ("is not loaded, see", "available")
+            };
             format!(
-                "--congestion-control {name}: this kernel has not loaded it, see `sysctl \
-                     net.ipv4.tcp_available_congestion_control`"
+                "--congestion-control {name}: it {what} `sysctl \
+                 net.ipv4.tcp_{setting}_congestion_control`"
             )
         })
     }

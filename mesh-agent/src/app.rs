@@ -1,12 +1,12 @@
 //! Wires the agent: the only place that starts threads and tasks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use mesh_telemetry::keeper::LogKeeper;
 use mesh_xds::backoff::random01;
 use tokio::net::TcpListener;
@@ -19,10 +19,8 @@ use crate::accel::{self, auto};
 use crate::attend::bundle::{Source, flags};
 use crate::attend::{self, Attendant};
 use crate::bpf::enrol::EnrolMaps;
-use crate::canary::{Listeners, Trial};
+use crate::canary::Trial;
 use crate::config::{RunArgs, Switch};
-use crate::enrol::agent::Fresh;
-use crate::enrol::verdicts::Verdicts;
 use crate::events::{
     access::Access,
     ring,
@@ -39,13 +37,16 @@ use crate::http::{Context, router};
 use crate::keeper::{Keeper, Next, Trust};
 use crate::maps::MapStore as _;
 use crate::maps::kernel::words::KernelGuards;
+use crate::proxy::follow::{Follower, Known};
+use crate::proxy::own;
 use crate::report;
 use crate::sockets;
 pub use crate::start::{Checked, check};
 use crate::start::{
     Looking, attach_first, enrolment, keep_out, listen, load_programs, only_one, open_auto,
-    program_log, restore, take_over, wait_for_signal,
+    open_proxy, program_log, restore, take_over, wait_for_signal,
 };
+use crate::tasks::{answer, follow_control, looked_at, pass_on, serve};
 use crate::upkeep::Upkeep;
 use crate::worker::Worker;
 use crate::workload::{self, inventory::Inventory};
@@ -68,6 +69,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut loaded = load_programs(&object, &args, acceleration.layout)?;
     let looking = open_auto(&args, &cgroup, acceleration.layout.is_some())?;
     let mut reconciler = take_over(&mut loaded, &cgroup, &args, &node)?;
+    let proxy = open_proxy(&mut reconciler, &args, &cgroup, &node).await?;
     let last_good = LastGood::open(&args.state_dir).context("choose another --state-dir")?;
     let machine = restore(&mut reconciler, &last_good, machine(&node))?;
     let commit = last_good.held()?.commit;
@@ -101,6 +103,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         watch_guards((&args.pin_path, &cgroup), words, inboxes, &worker, &mut threads)?;
     let mut tasks = JoinSet::new();
     let (alive, auto_watch) = follow_auto(looking, &mut threads, &mut tasks)?;
+    let proxy = follow_proxy(&mut tasks, proxy, &worker, &args.state_dir);
     let (line, line_watch) = watch::channel(Line::default());
     let control = (&endpoint, node.as_str(), &line_watch);
     let inventory = enrolled.inventory.clone();
@@ -130,6 +133,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         trust: trust_watch,
         line: line_watch,
         reports,
+        proxy,
         served: held.commit > 0,
     };
     let (access, taps, asked) = attend(&mut tasks, &endpoint, context.clone(), &args);
@@ -159,10 +163,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
         }
     };
     end(tasks, alive, &worker, threads).await?;
-    match fault {
-        Some(fault) => bail!("{fault}"),
-        None => Ok(()),
-    }
+    fault.map_or(Ok(()), |fault| Err(anyhow!(fault)))
 }
 
 /// Ends tasks, then threads.
@@ -182,6 +183,35 @@ async fn end(
         }
     }
     Ok(())
+}
+
+/// Starts following the node's Envoy; or has the one of an earlier agent end, where there is to be
+/// none, once connections go elsewhere.
+fn follow_proxy(
+    tasks: &mut JoinSet<String>,
+    (follower, known): (Option<Follower>, Known),
+    worker: &Worker,
+    state_dir: &Path,
+) -> watch::Receiver<Known> {
+    let (known, watched) = watch::channel(known);
+    if let Some(follower) = follower {
+        let worker = worker.clone();
+        tasks.spawn(follower.run(known, move |state| worker.proxy(state)));
+    } else if own::is_there(state_dir) {
+        tasks.spawn(retire(state_dir.to_owned(), worker.clone()));
+    }
+    watched
+}
+
+async fn retire(state_dir: PathBuf, worker: Worker) -> String {
+    // What was asked before has been done when this is answered.
+    drop(worker.stats().await);
+    match tokio::task::spawn_blocking(move || own::end(&state_dir)).await {
+        Ok(Ok(removed)) => tracing::info!(?removed, "the Envoy of an earlier agent has ended"),
+        Ok(Err(error)) => tracing::error!(%error, "the Envoy of an earlier agent goes on"),
+        Err(error) => return format!("ending the Envoy of an earlier agent: {error}"),
+    }
+    std::future::pending().await
 }
 
 /// Starts the threads that watch and repair guards. Returns what the control plane is to be told.
@@ -216,12 +246,6 @@ fn follow_auto(
     Ok((alive, watched))
 }
 
-/// Ends when nobody counts any more, because the thread has ended, by a panic too.
-async fn looked_at(mut figures: watch::Receiver<auto::metrics::Figures>) -> String {
-    while figures.changed().await.is_ok() {}
-    "the thread for acceleration Auto has ended".to_owned()
-}
-
 /// A thread, and its name.
 type Thread = (&'static str, JoinHandle<()>);
 
@@ -229,25 +253,6 @@ type Thread = (&'static str, JoinHandle<()>);
 fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     Ok((name, thread.with_context(|| format!("cannot start the thread {name}"))?))
-}
-
-/// Has every change of the verdicts written.
-async fn pass_on(
-    mut verdicts: watch::Receiver<Arc<Verdicts>>,
-    mut fresh: UnboundedReceiver<Fresh>,
-    worker: Worker,
-) -> String {
-    loop {
-        tokio::select! {
-            // An older state must not take away what is new.
-            biased;
-            Ok(()) = verdicts.changed() => {
-                worker.enrol(Arc::clone(&verdicts.borrow_and_update()));
-            }
-            Some(fresh) = fresh.recv() => worker.enrol_new(fresh),
-            else => return "nobody looks at the cgroups any more".to_owned(),
-        }
-    }
 }
 
 /// Starts answering commands, and the log of connections. Returns who is told of connections, and who
@@ -326,24 +331,6 @@ fn check_health<G: Guards>(
     let apply = move |found| worker.found(found);
     tasks.spawn(Prober { events, handle: handle.clone(), line, apply, changed }.run());
     tasks.spawn(Reporter { to, handle, changed: changed_watch }.run(random01));
-}
-
-/// Takes what the control plane sends.
-async fn follow_control(client: Client) -> String {
-    client.run(random01).await;
-    "the thread for the maps has ended".to_owned()
-}
-
-async fn answer(listeners: Listeners) -> String {
-    listeners.run().await;
-    "the canary's listeners have ended".to_owned()
-}
-
-async fn serve(listener: TcpListener, routes: axum::Router) -> String {
-    match axum::serve(listener, routes).await {
-        Ok(()) => "the HTTP server has ended".to_owned(),
-        Err(error) => format!("the HTTP server has ended: {error}"),
-    }
 }
 
 /// Keeps the programs attached and tried. Ends well after an `uninstall`: who takes the programs

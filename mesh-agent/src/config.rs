@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +16,11 @@ use crate::compile::Limits;
 use crate::edges;
 use crate::enrol::glob::{CgroupGlob, NetnsGlob};
 use crate::enrol::rules::Rules;
+use crate::proxy::open::ADMIN;
 use crate::report;
 
+/// Where the agent keeps what must outlive it.
+const STATE_DIR: &str = "/var/lib/mesh-agent";
 /// Bounds of the time between two looks at connections.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_hours(1);
@@ -42,9 +46,15 @@ pub enum Command {
     Dump(DumpArgs),
     /// Check what `run` needs, without changing anything
     Check(Box<RunArgs>),
+    /// Print the file that this node's Envoy starts with (`envoy -c FILE`), where the agent does not
+    /// run it
+    EnvoyBootstrap(BootstrapArgs),
     /// What `run` starts to prove that the programs run
     #[command(hide = true)]
     Canary(CanaryArgs),
+    /// What `run` starts to start Envoy
+    #[command(hide = true)]
+    Orphan(OrphanArgs),
     /// Detach the programs and remove everything pinned
     Uninstall(UninstallArgs),
 }
@@ -76,7 +86,7 @@ pub struct RunArgs {
     #[arg(long, env = "MESH_PIN_PATH", default_value = names::PIN_PATH, value_name = "DIR")]
     pub pin_path: PathBuf,
     /// Where to keep the last good configuration
-    #[arg(long, env = "MESH_STATE_DIR", default_value = "/var/lib/mesh-agent", value_name = "DIR")]
+    #[arg(long, env = "MESH_STATE_DIR", default_value = STATE_DIR, value_name = "DIR")]
     pub state_dir: PathBuf,
     /// Where to serve health, metrics and status
     #[arg(long, env = "MESH_HTTP", default_value = "127.0.0.1:15020", value_name = "ADDRESS")]
@@ -99,6 +109,9 @@ pub struct RunArgs {
     /// Which processes are in the mesh
     #[command(flatten)]
     pub enrol: EnrolArgs,
+    /// The node's Envoy
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
     /// Log every connection that ends, not only those that fail
     #[arg(long)]
     pub access_log: bool,
@@ -199,6 +212,53 @@ impl EnrolArgs {
     }
 }
 
+/// Flags of the node's Envoy. Without any there is none, and services with rules for requests do as
+/// their `onNoProxy` says.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ProxyArgs {
+    /// Run this Envoy, for services with rules for requests; it goes on while the agent restarts
+    #[arg(long, env = "MESH_ENVOY", value_name = "PROGRAM")]
+    pub envoy: Option<PathBuf>,
+    /// Where this node's Envoy answers for itself; without --envoy, one that somebody else runs with
+    /// what `mesh-agent envoy-bootstrap` prints. 127.0.0.1:15000 if only --envoy is given
+    #[arg(long, env = "MESH_ENVOY_ADMIN", value_name = "ADDRESS")]
+    pub envoy_admin: Option<SocketAddr>,
+    /// Threads of the Envoy that the agent runs
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub envoy_concurrency: u32,
+    /// From 95 % of so much memory on, Envoy refuses requests; in MiB. No bound if not given
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
+    pub envoy_memory: Option<u32>,
+}
+
+/// Arguments of `envoy-bootstrap`.
+#[derive(Clone, Debug, Args)]
+pub struct BootstrapArgs {
+    /// Where the control plane is
+    #[arg(
+        long,
+        env = "MESH_CONTROL",
+        default_value = "http://127.0.0.1:15010",
+        value_name = "URL"
+    )]
+    pub control: String,
+    /// Name of this node; the host's name if not given
+    #[arg(long, env = "NODE_NAME")]
+    pub node: Option<String>,
+    /// Region that the node is in
+    #[arg(long, env = "MESH_REGION", value_name = "NAME")]
+    pub region: Option<Label>,
+    /// Zone that the node is in
+    #[arg(long, env = "MESH_ZONE", value_name = "NAME")]
+    pub zone: Option<Label>,
+    /// Where Envoy is to answer the agent, which needs the same
+    #[arg(long, env = "MESH_ENVOY_ADMIN", value_name = "ADDRESS", default_value_t = ADMIN)]
+    pub envoy_admin: SocketAddr,
+    /// From 95 % of so much memory on, Envoy refuses requests; in MiB. No bound if not given
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
+    pub envoy_memory: Option<u32>,
+}
+
 /// Time between two looks.
 fn interval(text: &str) -> Result<Duration, String> {
     let said = parse_duration(text).filter(|it| (SHORTEST..=LONGEST).contains(it));
@@ -278,10 +338,27 @@ pub struct CanaryArgs {
     pub v6: bool,
 }
 
+/// Arguments of `orphan`.
+#[derive(Clone, Debug, Args)]
+pub struct OrphanArgs {
+    /// The cgroup that it is to be in
+    #[arg(long)]
+    pub cgroup: PathBuf,
+    /// Only once the process with this number is not its parent any more
+    #[arg(long)]
+    pub after: Option<u32>,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
 /// Arguments of `uninstall`.
 #[derive(Clone, Debug, Args)]
 pub struct UninstallArgs {
     /// Where maps and links are pinned
     #[arg(long, env = "MESH_PIN_PATH", default_value = names::PIN_PATH, value_name = "DIR")]
     pub pin_path: PathBuf,
+    /// Where an agent with --envoy keeps what it knows of it
+    #[arg(long, env = "MESH_STATE_DIR", default_value = STATE_DIR, value_name = "DIR")]
+    pub state_dir: PathBuf,
 }

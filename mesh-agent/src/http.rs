@@ -17,6 +17,7 @@ use crate::canary::verdict::Fires;
 use crate::guard::follower::Guards;
 use crate::health;
 use crate::keeper::Trust;
+use crate::proxy::follow::Known;
 use crate::report;
 use crate::telemetry;
 use crate::worker::{Stats, Worker};
@@ -50,6 +51,8 @@ pub struct Context {
     pub line: watch::Receiver<Line>,
     /// What was reported to the control plane.
     pub reports: watch::Receiver<report::metrics::Figures>,
+    /// What is known of the node's Envoy.
+    pub proxy: watch::Receiver<Known>,
     /// Whether the maps held a complete state at the start: of the copy on disk, or of an earlier
     /// agent.
     pub served: bool,
@@ -80,6 +83,8 @@ pub struct Status {
     pub foreign: Vec<Foreign>,
     /// Same-node acceleration.
     pub acceleration: Accelerated,
+    /// How the node's Envoy is; empty where there is to be none.
+    pub envoy: String,
     /// The policy maps.
     pub maps: Vec<MapUsage>,
     /// Services that cannot be programmed.
@@ -229,7 +234,8 @@ async fn metrics(State(context): State<Context>) -> Response {
     let auto = context.auto.borrow().clone();
     let accel = (&*context.acceleration, &auto);
     let reports = *context.reports.borrow();
-    let control = (&line, &reports);
+    let proxy = context.proxy.borrow().clone();
+    let control = (&line, &reports, &proxy);
     match telemetry::render(&stats, &health, &guards, accel, control, &programs, &foreign) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -280,6 +286,7 @@ async fn status(State(context): State<Context>) -> Response {
             active: stats.accelerating,
             connections: stats.accelerated.connections,
         },
+        envoy: context.proxy.borrow().to_string(),
         maps: stats.usage.iter().map(usage).collect(),
         rejections: stats.rejections.iter().map(reject).collect(),
         warnings,

@@ -5,8 +5,8 @@
 //! `events` and `telemetry`. `bpf` loads, attaches and removes the programs, `canary` proves
 //! that they run, `keeper` sees to it that they stay; `worker` is the thread that owns the maps;
 //! `app` wires it all. Beside it, `enrol` decides which processes are in the mesh, `workload`
-//! tells who they are, `health` checks the endpoints of this node, and `accel` tries what this
-//! kernel can do of same-node acceleration.
+//! tells who they are, `health` checks the endpoints of this node, `accel` tries what this kernel
+//! can do of same-node acceleration, and `proxy` looks after the node's Envoy.
 
 #![deny(unsafe_code)]
 
@@ -35,11 +35,13 @@ pub mod maps;
 pub mod memory;
 pub mod netns;
 pub mod programmed;
+pub mod proxy;
 pub mod reconcile;
 pub mod refused;
 pub mod report;
 pub mod sockets;
 pub mod start;
+mod tasks;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

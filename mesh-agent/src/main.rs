@@ -28,7 +28,9 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Status(args) => commands::run_status(&args),
         Command::Dump(args) => commands::run_dump(&args),
         Command::Check(args) => commands::run_check(&args),
+        Command::EnvoyBootstrap(args) => commands::run_envoy_bootstrap(&args),
         Command::Canary(args) => commands::run_canary(&args),
+        Command::Orphan(args) => commands::run_orphan(&args),
         Command::Uninstall(args) => commands::run_uninstall(&args),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use glob::Pattern;
 use mesh_api::resource::HEALTH;
 use mesh_common::accel::SocketLayout;
 use mesh_common::names;
@@ -34,6 +35,8 @@ use crate::keeper::log::ProgramLog;
 use crate::ledger::Journal;
 use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
+use crate::proxy;
+use crate::proxy::follow::{Follower, Known};
 use crate::reconcile::Reconciler;
 use crate::worker::stamp;
 use crate::world::{Change, NodeLocality};
@@ -78,8 +81,14 @@ pub(crate) fn enrolment(
     cgroup: &Path,
     room: Room,
 ) -> Result<(Enrolment<Lister>, Outputs)> {
+    let mut rules = args.enrol.rules();
+    if let Some(path) = proxy::open::cgroup(&args.proxy)? {
+        // What Envoy connects to must not lead back to it.
+        let glob = Pattern::escape(&path).parse();
+        rules.exclude_cgroups.push(glob.with_context(|| format!("the cgroup {path}"))?);
+    }
     let settings = Settings {
-        rules: args.enrol.rules(),
+        rules,
         base: Base::new(&cgroup_mount(cgroup), cgroup)?,
         room,
         names: PathBuf::from(enrol::namespaces::NAMES),
@@ -166,6 +175,23 @@ pub(crate) fn take_over(
     reconciler.set_acceleration(loaded.accelerates);
     reconciler.set_inbound(args.edges == Switch::On, args.max_sources);
     Ok(reconciler)
+}
+
+/// Finds the node's Envoy, or starts it, before anything is written: where it serves already, as after
+/// a restart of the agent, connections go on to it.
+pub(crate) async fn open_proxy(
+    reconciler: &mut Reconciler<KernelMaps>,
+    args: &RunArgs,
+    cgroup: &Path,
+    node: &str,
+) -> Result<(Option<Follower>, Known)> {
+    let mut follower = proxy::open::open(args, node, &cgroup_mount(cgroup))?;
+    let known = match &mut follower {
+        Some(follower) => follower.first().await,
+        None => Known::default(),
+    };
+    reconciler.set_proxy(known.state.clone());
+    Ok((follower, known))
 }
 
 /// What the thread for `acceleration: Auto` works with.
@@ -273,7 +299,7 @@ pub(crate) fn restore(
     Ok(machine)
 }
 
-fn node_name(given: Option<String>) -> Result<String> {
+pub(crate) fn node_name(given: Option<String>) -> Result<String> {
     let name = match given {
         Some(name) => name,
         None => fs::read_to_string("/proc/sys/kernel/hostname")

@@ -54,6 +54,10 @@ impl BackendFlags {
     /// The endpoint is on this node.
     pub const LOCAL: Self = Self { bits: 4 };
 
+    /// It is no endpoint but the node's Envoy, which serves on after the service has left it:
+    /// nobody ends its connections. For user space; the programs do not look at it.
+    pub const PROXY: Self = Self { bits: 8 };
+
     /// Whether it takes new connections.
     #[must_use]
     #[inline(always)]

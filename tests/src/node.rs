@@ -26,6 +26,15 @@ pub const HTTP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15020);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Name of the agent's state folder in that of its files.
+const STATE: &str = "state";
+
+fn uninstall(pins: &Path, state: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(bins::workspace("mesh-agent")?);
+    command.arg("uninstall").arg("--pin-path").arg(pins).arg("--state-dir").arg(state);
+    Ok(command)
+}
+
 /// An agent and what it attaches to. Dropping it uninstalls the data path.
 #[derive(Debug)]
 pub struct Node {
@@ -34,9 +43,10 @@ pub struct Node {
     netns: Arc<NetNs>,
     pins: PathBuf,
     http: SocketAddrV4,
-    state: Scratch,
     extra: Vec<String>,
+    // Before the folder that says what is to be taken away.
     _uninstall: Guard,
+    state: Scratch,
     // Last: the cgroup can only go when the agent has.
     cgroup: Cgroup,
 }
@@ -46,13 +56,12 @@ impl Node {
     pub fn prepare(netns: &Arc<NetNs>, name: &str, extra: &[&str]) -> anyhow::Result<Self> {
         let cgroup = Cgroup::create(name)?;
         let pins = Path::new(BPFFS).join(unique(name));
-        let undo = pins.clone();
+        let state = Scratch::create(name)?;
+        let (undo, states) = (pins.clone(), state.path().join(STATE));
         let guard = cleanup::on_exit(move || {
-            if undo.exists() {
+            if undo.exists() || states.join("mesh-envoy").exists() {
                 // Best effort: what uninstall leaves, removing the pins undoes.
-                if let Ok(agent) = bins::workspace("mesh-agent") {
-                    let mut command = Command::new(agent);
-                    command.arg("uninstall").arg("--pin-path").arg(&undo);
+                if let Ok(command) = uninstall(&undo, &states) {
                     drop(run_command(command, &Place::default()));
                 }
                 drop(fs::remove_dir_all(&undo));
@@ -64,7 +73,7 @@ impl Node {
             netns: Arc::clone(netns),
             pins,
             http: HTTP,
-            state: Scratch::create(name)?,
+            state,
             extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
             _uninstall: guard,
             cgroup,
@@ -83,7 +92,7 @@ impl Node {
             .arg("--pin-path")
             .arg(&self.pins)
             .arg("--state-dir")
-            .arg(self.state.path().join("state"))
+            .arg(self.state.path().join(STATE))
             .args(&self.extra);
         Ok(command)
     }
@@ -151,8 +160,7 @@ impl Node {
 
     /// Takes the data path away.
     pub fn uninstall(&self) -> anyhow::Result<Said> {
-        let mut command = Command::new(bins::workspace("mesh-agent")?);
-        command.arg("uninstall").arg("--pin-path").arg(&self.pins);
+        let command = uninstall(&self.pins, &self.state.path().join(STATE))?;
         run_command(command, &Place::default())
     }
 

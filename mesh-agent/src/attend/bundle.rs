@@ -81,6 +81,10 @@ pub fn flags(args: &RunArgs) -> String {
     line("max-cgroups", &args.enrol.max_cgroups);
     line("max-namespaces", &args.enrol.max_namespaces);
     line("enrolment", &format!("{:?}", args.enrol.rules()));
+    line("envoy", &path(&args.proxy.envoy));
+    line("envoy-admin", &args.proxy.envoy_admin.map(|it| it.to_string()).unwrap_or_default());
+    line("envoy-concurrency", &args.proxy.envoy_concurrency);
+    line("envoy-memory", &args.proxy.envoy_memory.map(|it| it.to_string()).unwrap_or_default());
     line("access-log", &args.access_log);
     line("edges", &switch(args.edges));
     line("max-sources", &args.max_sources);

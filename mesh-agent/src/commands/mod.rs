@@ -16,7 +16,8 @@ use crate::bpf::uninstall::uninstall;
 use crate::canary::verdict::Fires;
 use crate::canary::{self, Family};
 use crate::config::{
-    CanaryArgs, DumpArgs, DumpOutput, Output, RunArgs, StatusArgs, Switch, UninstallArgs,
+    BootstrapArgs, CanaryArgs, DumpArgs, DumpOutput, OrphanArgs, Output, RunArgs, StatusArgs,
+    Switch, UninstallArgs,
 };
 use crate::guard::dump as guards;
 use crate::http::{Accelerated, ProgramStatus, Status};
@@ -24,6 +25,9 @@ use crate::maps::MapStore as _;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::kernel::affinity::monotonic;
 use crate::maps::kernel::words::KernelGuards;
+use crate::proxy::open::bootstrap;
+use crate::proxy::own;
+use crate::start::node_name;
 use crate::{edges, inbound};
 
 /// `mesh-agent check`.
@@ -85,9 +89,24 @@ pub fn run_dump(args: &DumpArgs) -> Result<()> {
     Ok(())
 }
 
-/// `mesh-agent uninstall`.
+/// `mesh-agent envoy-bootstrap`.
+pub fn run_envoy_bootstrap(args: &BootstrapArgs) -> Result<()> {
+    let node = node_name(args.node.clone())?;
+    io::stdout().lock().write_all(bootstrap(args, &node)?.text().as_bytes())?;
+    Ok(())
+}
+
+/// `mesh-agent orphan`, for the agent itself.
+pub fn run_orphan(args: &OrphanArgs) -> Result<()> {
+    let process = own::orphan::run(&args.cgroup, args.after, &args.command)?;
+    writeln!(io::stdout(), "{process}")?;
+    Ok(())
+}
+
+/// `mesh-agent uninstall`. Envoy ends last: until then, connections are sent there.
 pub fn run_uninstall(args: &UninstallArgs) -> Result<()> {
-    let removed = uninstall(&args.pin_path)?;
+    let mut removed = uninstall(&args.pin_path)?;
+    removed.extend(own::end(&args.state_dir)?);
     let mut out = io::stdout().lock();
     if removed.is_empty() {
         writeln!(out, "nothing is installed below {}", args.pin_path.display())?;
@@ -124,6 +143,9 @@ fn table(status: &Status) -> String {
         format!("CGROUP     {}", status.cgroup.display()),
         acceleration(&status.acceleration),
     ];
+    if !status.envoy.is_empty() {
+        lines.push(format!("ENVOY      {}", status.envoy));
+    }
     if !status.reason.is_empty() {
         lines.push(format!("REASON     {}", status.reason));
     }

@@ -2,9 +2,10 @@
 //! gives out. A kernel service is one port of a service, for its addresses of one family.
 //!
 //! `shares` says who gets how much, `table` turns shares into slots, `guards` and `timeouts` say
-//! what protects the connections.
+//! what protects the connections, `proxy` has the services that go to the node's Envoy instead.
 
 mod guards;
+mod proxy;
 mod shares;
 mod table;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::policy::Policy as Guards;
 use mesh_common::service::{Algorithm, DEFAULT_REFUSE_ERRNO, ServiceFlags, ServiceHead};
 
+pub use self::proxy::{Via, Want};
 pub use self::shares::Share;
 use self::shares::{Apart, Shared};
 pub use self::table::{Cell, table};
@@ -75,7 +77,7 @@ impl Family {
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -136,6 +138,7 @@ pub struct Origin<'a> {
     service: &'a Service,
     port: &'a ServicePort,
     family: Family,
+    via: Via,
 }
 
 impl<'a> Origin<'a> {
@@ -147,7 +150,7 @@ impl<'a> Origin<'a> {
         let of_unit =
             |port: &&ServicePort| port.port.get() == unit.port && port.protocol == unit.protocol;
         let port = service.ports.iter().find(of_unit)?;
-        Some(Self { world, group, service, port, family: unit.family })
+        Some(Self { world, group, service, port, family: unit.family, via: Via::default() })
     }
 
     /// Name of the service.
@@ -182,6 +185,14 @@ impl<'a> Origin<'a> {
     /// skip them, and take them back when their time is over, whether or not there is an agent.
     #[must_use]
     pub fn plan(&self, ejected: &BTreeSet<(IpKey, u16)>, kernel: Kernel) -> Plan {
+        match self.via {
+            Via::Endpoints | Via::AnyEndpoint => self.plan_endpoints(ejected, kernel),
+            Via::Proxy(port) => proxy::to_proxy(self, port),
+            Via::Nobody => proxy::to_nobody(self),
+        }
+    }
+
+    fn plan_endpoints(&self, ejected: &BTreeSet<(IpKey, u16)>, kernel: Kernel) -> Plan {
         let mut warnings = Vec::new();
         let candidates = shares::candidates(self, self.family);
         let (mut policy, flags) = guards::policy(self, candidates, kernel, &mut warnings);

@@ -21,7 +21,7 @@ use mesh_api::model::{Destination, Label, LocalityMode, Port, TrafficRule};
 use mesh_common::addr::IpKey;
 use mesh_common::logic::round_robin::gcd;
 
-use super::{Family, Origin};
+use super::{Family, Origin, Via};
 use crate::world::{Group, Level, Member, STEPS};
 
 /// One backend's share.
@@ -164,7 +164,10 @@ struct Found<'a> {
 /// What the kernel can follow; `None` where there are no rules at all.
 fn rules<'a>(origin: &Origin<'a>) -> Option<Vec<&'a TrafficRule>> {
     let config = origin.group.config.as_ref()?;
-    (!config.traffic_rules.is_empty()).then(|| config.rules_of_connections().collect())
+    let rules: Vec<_> = config.rules_of_connections().collect();
+    let any = origin.via == Via::AnyEndpoint;
+    let none = if any { rules.is_empty() } else { config.traffic_rules.is_empty() };
+    (!none).then_some(rules)
 }
 
 /// The part of a rule; none where no endpoint can take connections.

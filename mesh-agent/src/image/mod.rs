@@ -98,8 +98,9 @@ impl fmt::Display for MapImage {
                 flags if !flags.takes_new() => " DRAINING",
                 _ => "",
             };
+            let proxy = if backend.flags.contains(BackendFlags::PROXY) { " PROXY" } else { "" };
             let service = backend.service.index;
-            writeln!(f, "BACKEND {} {addr} SERVICE={service}{place}{flags}", index.index)?;
+            writeln!(f, "BACKEND {} {addr} SERVICE={service}{place}{proxy}{flags}", index.index)?;
         }
         Ok(())
     }

@@ -156,6 +156,8 @@ impl Fields {
             let found = targets.binary_search_by(|(addr, port, _)| order(addr, *port));
             let member = found.ok().and_then(|at| targets.get(at)).map(|(.., member)| member);
             let flags = member.map_or(BackendFlags::REMOVED, |member| draining(member));
+            let flags =
+                flags.and(BackendFlags { bits: backend.flags.bits & BackendFlags::PROXY.bits });
             self.state(&place(&at.0, at.1), flags);
         }
     }
@@ -175,7 +177,8 @@ impl Fields {
             _ => "serving",
         };
         let here = if flags.contains(BackendFlags::LOCAL) { ", on this node" } else { "" };
-        self.set(&format!("endpoint {place} state"), &format!("{state}{here}"));
+        let proxy = if flags.contains(BackendFlags::PROXY) { ", Envoy" } else { "" };
+        self.set(&format!("endpoint {place} state"), &format!("{state}{here}{proxy}"));
     }
 }
 

@@ -14,7 +14,7 @@ use mesh_common::frontend::FrontendKey;
 use mesh_common::service::ServiceIndex;
 
 use self::fields::Fields;
-use crate::compile::{Family, Kernel, Origin, UnitKey, units};
+use crate::compile::{Family, Kernel, Origin, UnitKey, Via, units};
 use crate::image::{Address, MapImage};
 use crate::maps::Held;
 use crate::world::World;
@@ -28,6 +28,8 @@ pub struct Intended {
     pub indices: BTreeMap<UnitKey, ServiceIndex>,
     /// Where the backends are that outlier detection has ejected.
     pub ejected: BTreeMap<UnitKey, BTreeSet<(IpKey, u16)>>,
+    /// Which way those go that have rules for requests.
+    pub vias: BTreeMap<UnitKey, Via>,
     /// What timeouts depend on.
     pub kernel: Kernel,
     /// Whether acceleration should be on.
@@ -141,6 +143,8 @@ impl Intended {
         let Some(origin) = Origin::find(&self.world, unit.key) else { return };
         let nobody = BTreeSet::new();
         let ejected = self.ejected.get(&unit.key).unwrap_or(&nobody);
+        let via = self.vias.get(&unit.key).copied().unwrap_or_default();
+        let origin = origin.through(via);
         let plan = origin.plan(ejected, self.kernel);
         let (mut intended, mut programmed) = (Fields::default(), Fields::default());
         for key in &unit.frontends {

@@ -98,6 +98,7 @@ impl State {
             self.disown(index);
         }
         self.refused.remove(&unit);
+        self.courses.drop_unit(unit);
         self.troubles.retain(|(_, other), _| *other != unit);
     }
 

@@ -10,12 +10,18 @@ pub(crate) const fn serving(member: &Member) -> BackendFlags {
 }
 
 /// The flags of a backend that does not, while its endpoint is there. One that has gone is nowhere:
-/// [`BackendFlags::REMOVED`] alone.
+/// [`removed`].
 pub(crate) const fn draining(member: &Member) -> BackendFlags {
     with_place(BackendFlags::DRAINING, member)
 }
 
+/// The flags of a backend that has gone.
+pub(super) const fn removed(before: BackendFlags) -> BackendFlags {
+    BackendFlags { bits: BackendFlags::REMOVED.bits | (before.bits & BackendFlags::PROXY.bits) }
+}
+
 const fn with_place(flags: BackendFlags, member: &Member) -> BackendFlags {
     let place = if member.is_here() { BackendFlags::LOCAL.bits } else { 0 };
-    BackendFlags { bits: flags.bits | place }
+    let proxy = if member.is_proxy { BackendFlags::PROXY.bits } else { 0 };
+    BackendFlags { bits: flags.bits | place | proxy }
 }

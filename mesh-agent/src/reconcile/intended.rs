@@ -26,6 +26,7 @@ impl<M: MapStore> Reconciler<M> {
             world: state.world.clone(),
             indices,
             ejected,
+            vias: state.courses.vias(),
             kernel: state.kernel,
             accelerating: state.actual.accelerating,
         })

@@ -18,6 +18,7 @@ mod inbound;
 mod intended;
 mod names;
 mod own;
+mod proxied;
 mod refusals;
 mod room;
 mod stage;
@@ -153,16 +154,20 @@ impl<M: MapStore> Reconciler<M> {
         self.state.set_acceleration(usable);
     }
 
-    /// Sets the present moment, since any fixed one, for slow start. The next [`Self::install`]
-    /// writes the shares that have grown. Until the first call, nothing starts slowly.
+    /// Sets the present moment, since any fixed one, for slow start, and for who waits for Envoy. The
+    /// next [`Self::install`] writes the shares that have grown. Until the first call, nothing starts
+    /// slowly.
     pub fn set_time(&mut self, now: Duration) {
         self.state.world.set_time(now);
+        let late = self.state.courses.set_time(now);
+        self.state.again.extend(late);
     }
 
-    /// How long until a share grows and [`Self::set_time`] and [`Self::install`] are due; `None`
-    /// where none does.
+    /// How long until a share grows, or a service has waited for Envoy long enough, and
+    /// [`Self::set_time`] and [`Self::install`] are due; `None` where none does.
     pub fn next_step(&self) -> Option<Duration> {
-        self.state.world.next_step()
+        let (grows, waits) = (self.state.world.next_step(), self.state.courses.next());
+        grows.into_iter().chain(waits).min()
     }
 
     /// Sets which backends outlier detection has ejected: all of them, each time. The next

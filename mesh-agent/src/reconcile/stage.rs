@@ -2,11 +2,9 @@
 //! whole, or not at all.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_common::addr::IpKey;
-use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
+use mesh_common::backend::{Backend, BackendIndex};
 use mesh_common::frontend::FrontendKey;
 use mesh_common::service::{Algorithm, ServiceHead, ServiceIndex};
 use mesh_common::slot::Slot;
@@ -45,8 +43,12 @@ impl State {
         let Some(origin) = Origin::find(&self.world, unit) else { return };
         let name = origin.service().clone();
         let ejected = self.ejected_for(unit, update);
-        let plan = origin.plan(&ejected, self.kernel);
-        let mut trouble = Trouble { warnings: plan.warnings.clone(), ..Trouble::default() };
+        let programmed = self.is_programmed(unit);
+        let (via, warning) = self.courses.follow(unit, origin.proxy(), programmed);
+        let plan = origin.through(via).plan(&ejected, self.kernel);
+        let mut warnings = plan.warnings.clone();
+        warnings.extend(warning.map(|warning| format!("{origin}: {warning}")));
+        let mut trouble = Trouble { warnings, ..Trouble::default() };
         self.refused.remove(&unit);
         if let Err(error) = self.try_stage(unit, &plan, update) {
             if matches!(error, StageError::Limit(_)) {
@@ -60,16 +62,6 @@ impl State {
         } else {
             self.troubles.remove(&key);
         }
-    }
-
-    /// Where the unit's ejected backends are.
-    fn ejected_for(&self, unit: UnitKey, update: &Update) -> BTreeSet<(IpKey, u16)> {
-        if self.ejected.is_empty() {
-            return BTreeSet::new();
-        }
-        let keys = self.units.get(&unit).map_or(&[][..], |unit| &unit.keys);
-        let index = self.kept_index(unit, keys, update);
-        index.map(|index| self.ejected_of(index)).unwrap_or_default()
     }
 
     fn try_stage(
@@ -122,7 +114,7 @@ impl State {
     /// The index that the unit has, or that its frontends lead to; but no frontend of the index may
     /// be about to become another unit's: its readers would meet this unit's next state, which is
     /// neither their old nor their new one.
-    fn kept_index(
+    pub(super) fn kept_index(
         &self,
         unit: UnitKey,
         keys: &[FrontendKey],
@@ -318,7 +310,7 @@ impl State {
             if let Some(account) = self.account(at) {
                 update.leaves.push((at, account));
             }
-            BackendFlags::REMOVED
+            flags::removed(before)
         };
         if flags == before {
             return;

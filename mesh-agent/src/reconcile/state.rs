@@ -18,6 +18,7 @@ use crate::compile::{Kernel, Limits, UnitKey};
 use crate::diff::Forget;
 use crate::image::MapImage;
 use crate::ledger::Account;
+use crate::proxy::course::Courses;
 use crate::world::{Member, World};
 
 /// What sends readers to the policy.
@@ -111,6 +112,8 @@ pub(super) struct State {
     pub(super) ejected: BTreeSet<BackendIndex>,
     /// Units to compile again, though the world has not changed.
     pub(super) again: BTreeSet<UnitKey>,
+    /// Which services go to the node's Envoy.
+    pub(super) courses: Courses,
     /// What timeouts depend on.
     pub(super) kernel: Kernel,
     /// Units that did not fit.
@@ -148,6 +151,7 @@ impl State {
             garbage: Garbage::default(),
             ejected: BTreeSet::new(),
             again: BTreeSet::new(),
+            courses: Courses::default(),
             kernel: Kernel::default(),
             refused: BTreeSet::new(),
             troubles: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::model::ObjectName;
-use mesh_common::backend::{Backend, BackendIndex};
+use mesh_common::backend::{Backend, BackendFlags, BackendIndex};
 use mesh_common::policy::Policy;
 use mesh_common::service::ServiceIndex;
 
@@ -132,8 +132,13 @@ impl State {
     /// Notes which endpoints have gone, once their backends are marked.
     pub(super) fn note_gone(&mut self, backends: &[BackendIndex]) {
         for index in backends {
-            let service = self.actual.backends.at(*index).service;
-            let Some(holding) = self.held.get(&service) else { continue };
+            let backend = self.actual.backends.at(*index);
+            let Some(holding) = self.held.get(&backend.service) else { continue };
+            if backend.flags.contains(BackendFlags::PROXY) {
+                // An Envoy that runs serves on; connections to one that does not end by themselves.
+                self.gone.insert(*index, None);
+                continue;
+            }
             let group = holding.name.as_ref().and_then(|name| self.world.find(name));
             let group = group.and_then(|id| self.world.group(id));
             // A service that goes with its endpoints still means what it said.

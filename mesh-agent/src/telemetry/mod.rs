@@ -20,6 +20,7 @@ use crate::figure::signed;
 use crate::guard::{metrics, stats};
 use crate::health;
 use crate::http::ProgramStatus;
+use crate::proxy::{self, follow::Known};
 use crate::report;
 use crate::worker::Stats;
 use crate::xds::client::Line;
@@ -57,7 +58,7 @@ pub fn render(
     checks: &health::metrics::Figures,
     guards: &stats::Stats,
     (acceleration, auto): (&Prepared, &accel::auto::metrics::Figures),
-    (line, reports): (&Line, &report::metrics::Figures),
+    (line, reports, proxy): (&Line, &report::metrics::Figures, &Known),
     programs: &[ProgramStatus],
     foreign: &[Foreign],
 ) -> Result<String, fmt::Error> {
@@ -68,6 +69,7 @@ pub fn render(
     accel::metrics::register(&mut registry, acceleration, stats.accelerating, &stats.accelerated);
     accel::auto::metrics::register(&mut registry, auto);
     report::metrics::register(&mut registry, reports);
+    proxy::metrics::register(&mut registry, stats.proxied, proxy);
     hooks(&mut registry, programs, foreign);
     mesh_telemetry::counts().register(&mut registry);
     let mut text = connections(stats)?;

@@ -17,6 +17,7 @@ use crate::guard::follower::Ejected;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError, MapStore as _};
 use crate::programmed::Programmed;
+use crate::proxy::course::Counts;
 use crate::reconcile::{Reconciler, Report};
 use crate::upkeep::Upkeep;
 use crate::world::Change;
@@ -51,6 +52,8 @@ pub(super) struct Maps {
     revision: u64,
     /// What the log has said.
     told: Report,
+    /// Which ways the log has said that services with rules for requests go.
+    ways: Counts,
     pub(super) writes: u64,
     pub(super) failures: u64,
     /// Open taps.
@@ -76,6 +79,7 @@ impl Maps {
             failed: None,
             revision: 0,
             told: Report::default(),
+            ways: Counts::default(),
             writes: 0,
             failures: 0,
             taps: 0,
@@ -224,6 +228,11 @@ impl Maps {
 
     /// Writes to the log what of the last report it has not said.
     fn say(&mut self) {
+        let ways = self.reconciler.proxied();
+        if ways != std::mem::replace(&mut self.ways, ways) {
+            let [redirected, waiting, bypassed, refused] = ways;
+            tracing::info!(redirected, waiting, bypassed, refused, "services that ask for Envoy");
+        }
         let (report, told, revision) = (self.reconciler.report(), &self.told, self.revision);
         if report.warnings == told.warnings && report.rejections == told.rejections {
             return;

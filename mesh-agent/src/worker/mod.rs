@@ -28,6 +28,7 @@ use crate::health::feed::Feed;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::{Held, MapError};
 use crate::programmed::Programmed;
+use crate::proxy::ProxyState;
 use crate::reconcile::{BackendKey, BackendNames, Called, Numbers, Reconciler};
 use crate::upkeep::Upkeep;
 use crate::world::Change;
@@ -57,6 +58,7 @@ enum Request {
     Enrol(Arc<Verdicts>),
     EnrolNew(Fresh),
     Eject(Ejected),
+    Proxy(ProxyState),
     Names(Vec<BackendKey>, oneshot::Sender<BackendNames>),
     Programmed(oneshot::Sender<Result<Programmed, MapError>>),
     AccessLog(bool),
@@ -142,6 +144,12 @@ impl Worker {
     pub fn eject(&self, ejected: Ejected) {
         // The agent is going down where nobody listens.
         self.sender.send(Request::Eject(ejected)).unwrap_or_default();
+    }
+
+    /// Says what is known of the node's Envoy.
+    pub fn proxy(&self, proxy: ProxyState) {
+        // The agent is going down where nobody listens.
+        self.sender.send(Request::Proxy(proxy)).unwrap_or_default();
     }
 
     /// What these backends are called.
@@ -253,6 +261,10 @@ impl Inbox {
                     }
                 }
                 Ok(Request::Eject(ejected)) => maps.eject(&ejected),
+                Ok(Request::Proxy(proxy)) => {
+                    maps.reconciler.set_proxy(proxy);
+                    shared.forget();
+                }
                 Ok(Request::Names(of, reply)) => {
                     // Whoever asked may have gone.
                     drop(reply.send(maps.reconciler.names(of)));

@@ -17,6 +17,7 @@ use crate::edges::refusals::{Refusals, Wholes};
 use crate::ledger::{Move, Totals};
 use crate::maps::kernel::{KernelMaps, conns};
 use crate::maps::{MapError, MapStore as _};
+use crate::proxy::course::Counts;
 use crate::reconcile::Reconciler;
 use crate::sockets;
 
@@ -48,6 +49,8 @@ pub struct Stats {
     pub rejections: Vec<Rejection>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// How many services with rules for requests go which way.
+    pub proxied: Counts,
     /// Sockets of removed endpoints, by what became of them.
     pub ended: sockets::Totals,
     /// Whether connections are accelerated now, because a service asks for it.
@@ -153,6 +156,7 @@ fn stats(state: &mut Maps, clients: &mut Clients) -> Result<Stats, MapError> {
         usage,
         rejections: report.rejections.clone(),
         warnings: report.warnings.iter().chain(&state.enrol_warnings).cloned().collect(),
+        proxied: reconciler.proxied(),
         ended: state.upkeep.ended(),
         accelerating: reconciler.actual().accelerating,
         accelerated: maps.accelerated(&state.pin_path)?,

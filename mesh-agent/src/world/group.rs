@@ -93,6 +93,8 @@ pub struct Member {
     pub serving: bool,
     /// What is said of its health; `None`: nothing yet.
     pub health: Option<Health>,
+    /// Whether it stands for the node's Envoy, which the world has no endpoint for.
+    pub is_proxy: bool,
 }
 
 impl Member {
@@ -185,6 +187,7 @@ impl Group {
             level,
             serving: endpoint.state == EndpointState::Serving,
             health,
+            is_proxy: false,
             name: endpoint.name.name,
         };
         match self.members.binary_search_by(|other| other.name.cmp(&member.name)) {

@@ -9,9 +9,6 @@ use crate::model::{Acceleration, Labels, Name, ObjectName, OnNoProxy, Port, Serv
 use crate::violation::Fields;
 use crate::wire;
 
-/// Why `onNoProxy: Refuse` is refused itself.
-const NO_PROXY: &str = "Refuse is not supported yet: nodes do not send connections to Envoy, so all of them \
-     would be refused; remove this field";
 /// Longest time that connections to a removed endpoint are given.
 const MAX_DRAIN: Duration = Duration::from_hours(24);
 pub(super) fn from_wire(
@@ -77,10 +74,7 @@ fn listeners(ports: &BTreeMap<String, u32>) -> BTreeMap<Name, Port> {
 
 fn on_no_proxy(fields: &mut Fields, value: i32) -> OnNoProxy {
     let value = fields.check("spec.onNoProxy", wire::OnNoProxy::try_from(value));
-    let value = value.unwrap_or_default();
-    let refuses = value == wire::OnNoProxy::Refuse;
-    fields.unsupported("spec.onNoProxy", refuses, NO_PROXY);
-    match value {
+    match value.unwrap_or_default() {
         wire::OnNoProxy::Refuse => OnNoProxy::Refuse,
         wire::OnNoProxy::Unspecified | wire::OnNoProxy::Bypass => OnNoProxy::Bypass,
     }

@@ -81,7 +81,7 @@ fn touched(plan: &Plan, batch: &Batch) -> BTreeMap<ObjectName, (usize, Kind)> {
 }
 
 /// The first field that is about requests.
-pub(super) fn first_for_requests(config: &ServiceConfig) -> String {
+fn first_for_requests(config: &ServiceConfig) -> String {
     let rule = config.traffic_rules.iter().position(|rule| rule.request.is_some());
     match rule {
         Some(rule) => format!("spec.trafficRules[{rule}]"),

@@ -17,6 +17,7 @@ use mesh_agent::guard::tally::{Port, Refused};
 use mesh_agent::health::metrics::Figures;
 use mesh_agent::http::ProgramStatus;
 use mesh_agent::ledger::Account;
+use mesh_agent::proxy::follow::Known;
 use mesh_agent::report;
 use mesh_agent::telemetry;
 use mesh_agent::worker::Stats;
@@ -115,12 +116,13 @@ fn agent() -> String {
         position: Position::Before,
         cgroup: "/".into(),
     };
+    let proxy = Known { wanted: true, ..Known::default() };
     telemetry::render(
         &stats,
         &health,
         &guards,
         (&prepared, &auto::metrics::Figures::default()),
-        (&Line::default(), &report::metrics::Figures::default()),
+        (&Line::default(), &report::metrics::Figures::default(), &proxy),
         &[ProgramStatus { hook, fires: Fires::Yes }],
         &[foreign],
     )

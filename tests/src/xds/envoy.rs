@@ -79,7 +79,7 @@ impl Envoy {
 }
 
 /// The program itself: what the package puts into `bin` is a script around it.
-fn program() -> anyhow::Result<PathBuf> {
+pub fn program() -> anyhow::Result<PathBuf> {
     let lib = folder()?.join("lib");
     for version in fs::read_dir(&lib).with_context(|| format!("read {}", lib.display()))? {
         let program = version?.path().join("site-packages/envoy/_bin/envoy");

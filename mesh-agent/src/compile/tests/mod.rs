@@ -3,6 +3,7 @@
 #![expect(clippy::cast_precision_loss, reason = "shares need no more than 52 bits")]
 
 mod health;
+mod proxy;
 
 use std::time::Duration;
 

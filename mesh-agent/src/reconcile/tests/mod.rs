@@ -8,6 +8,7 @@ mod guarded;
 mod guards;
 mod local;
 mod order;
+mod proxied;
 mod refusals;
 mod same;
 mod scale;

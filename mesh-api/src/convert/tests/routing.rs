@@ -200,13 +200,6 @@ fn rules_with_one_match_are_one_route() {
 }
 
 #[test]
-fn what_no_node_does_yet_is_refused() {
-    let said = "spec.onNoProxy: Refuse is not supported yet: nodes do not send connections to Envoy, so \
-                all of them would be refused; remove this field";
-    refused("ServiceConfig", "onNoProxy: Refuse", &[said]);
-}
-
-#[test]
 fn ports_of_the_proxy_are_the_control_planes_to_say() {
     let spec = wire::ServiceConfig {
         proxy_ports: [("http".to_owned(), 20_000), ("no name!".to_owned(), 1), ("b".to_owned(), 0)]

@@ -14,7 +14,6 @@ use mesh_api::model::{
 use mesh_api::violation::Warning;
 
 use self::resilience::Reached;
-use super::listeners::first_for_requests;
 use super::{Batch, Plan};
 use crate::world::{Endpoints, Family, World};
 
@@ -106,7 +105,6 @@ fn check(world: &World, name: &ObjectName, of: &Objects<'_>, found: &mut Vec<War
         strict(name, config, of, &sources, found);
     }
     unused(world, service, of, found);
-    requests(of, found);
     if let Some(config) = config {
         let checked = destinations.iter().any(|service| {
             let config = stored(world, Kind::ServiceConfig, service).and_then(as_config);
@@ -117,17 +115,6 @@ fn check(world: &World, name: &ObjectName, of: &Objects<'_>, found: &mut Vec<War
         let reached = Reached { endpoints, checked, placed };
         resilience::check(world, service, config, of, reached, found);
     }
-}
-
-/// What the kernel does not do.
-fn requests(of: &Objects<'_>, found: &mut Vec<Warning>) {
-    let Some((index, config)) = of.config.filter(|(_, config)| config.is_for_requests()) else {
-        return;
-    };
-    let message = "for Envoy and gRPC clients only: nodes share connections out by the rules without \
-                   a match, and do not send them to Envoy";
-    let field = first_for_requests(config);
-    found.push(warning(index, Kind::ServiceConfig, &config.name, field, message.to_owned()));
 }
 
 /// The services to whose endpoints the connections of a service go.

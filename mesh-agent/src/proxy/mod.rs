@@ -1,0 +1,40 @@
+//! The node's Envoy, which does for services with rules for requests what the kernel cannot.
+//!
+//! `bootstrap` is what it starts with. `own` runs it, where the agent is to; `admin` and `look` hear
+//! from it whether it is ready and where it listens, and `follow` does that again and again. `course`
+//! decides whether connections go there (pure); `compile::proxy` says what that is in the maps.
+
+pub mod admin;
+pub mod bootstrap;
+pub mod course;
+pub mod follow;
+mod look;
+pub mod metrics;
+pub mod open;
+pub mod own;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::compile::Family;
+
+/// What is known of the node's Envoy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyState {
+    /// There is none, or it does not answer, or it is not ready.
+    #[default]
+    Absent,
+    /// It is ready, and listens on these ports of the loopback address of the family.
+    Ready(Arc<BTreeSet<(Family, u16)>>),
+}
+
+impl ProxyState {
+    /// Whether it listens there.
+    #[must_use]
+    pub fn listens(&self, family: Family, port: u16) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Ready(listeners) => listeners.contains(&(family, port)),
+        }
+    }
+}

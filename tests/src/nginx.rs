@@ -65,23 +65,26 @@ impl Nginx {
         Self::serve(&program, netns, Scratch::create("nginx-servers")?, servers)
     }
 
+    /// The same, with one name somewhere else in the namespace, such as on a CPU of its own.
+    pub fn server(
+        netns: &NetNs,
+        place: &Place,
+        name: &str,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let program = program().context("needs `nginx`: apt-get install nginx-light")?;
+        let scratch = Scratch::create(&format!("nginx-{name}"))?;
+        let config = config(&scratch, &[(name.to_owned(), address)]);
+        Self::run(&program, netns, place, scratch, &config, &[address])
+    }
+
     fn serve(
         program: &Path,
         netns: &NetNs,
         scratch: Scratch,
         servers: &[(String, SocketAddr)],
     ) -> anyhow::Result<Self> {
-        let mut config = http_head(scratch.path());
-        for (name, address) in servers {
-            // Writing to a string cannot fail.
-            write!(
-                config,
-                "\x20 server {{\n    listen {address} backlog=4096;\n\
-                 \x20   location / {{ return 200 \"{name} $remote_addr:$remote_port\\n\"; }}\n  }}\n"
-            )
-            .ok();
-        }
-        config.push_str("}\n");
+        let config = config(&scratch, servers);
         let addresses: Vec<_> = servers.iter().map(|(_, address)| *address).collect();
         let place = Place::in_netns(netns);
         Self::run(program, netns, &place, scratch, &config, &addresses)
@@ -164,6 +167,22 @@ impl Nginx {
     }
 }
 
+/// Every request is answered with the name, and with the peer that was seen.
+fn config(scratch: &Scratch, servers: &[(String, SocketAddr)]) -> String {
+    let mut config = http_head(scratch.path());
+    for (name, address) in servers {
+        // Writing to a string cannot fail.
+        write!(
+            config,
+            "\x20 server {{\n    listen {address} backlog=4096;\n\
+             \x20   location / {{ return 200 \"{name} $remote_addr:$remote_port\\n\"; }}\n  }}\n"
+        )
+        .ok();
+    }
+    config.push_str("}\n");
+    config
+}
+
 /// Everything up to the first `server` block; the caller closes `http`.
 fn http_head(folder: &Path) -> String {
     let folder = folder.display();
@@ -173,6 +192,6 @@ fn http_head(folder: &Path) -> String {
          http {{\n  access_log off;\n  default_type text/plain;\n\
          \x20 client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n\
          \x20 fastcgi_temp_path {folder}/fastcgi;\n  uwsgi_temp_path {folder}/uwsgi;\n\
-         \x20 scgi_temp_path {folder}/scgi;\n"
+         \x20 scgi_temp_path {folder}/scgi;\n  keepalive_requests 1000000000;\n"
     )
 }

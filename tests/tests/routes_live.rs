@@ -1,13 +1,13 @@
 //! Routes that change under load: 500 requests a second through Envoy, 50 changes, and no request
 //! fails. How long each change takes to be live is printed.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use mesh_tests::load::get::Http;
 use mesh_tests::manifest::Manifest;
 use mesh_tests::nginx::Nginx;
 use mesh_tests::process::Place;
@@ -41,37 +41,9 @@ fn manifest(to: &str) -> Manifest {
     ))
 }
 
-/// A connection that is kept.
-struct Http(TcpStream);
-
-impl Http {
-    fn open(to: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.set_nodelay(true)?;
-        Ok(Self(stream))
-    }
-
-    /// The first word of the answer: who gave it.
-    fn get(&mut self) -> anyhow::Result<String> {
-        self.0.write_all(b"GET /shop HTTP/1.1\r\nhost: web\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let read = self.0.read(&mut buffer)?;
-            ensure!(read > 0, "closed without an answer");
-            answer.extend_from_slice(buffer.get(..read).unwrap_or_default());
-            let text = String::from_utf8_lossy(&answer);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let head = head.to_ascii_lowercase();
-            ensure!(head.starts_with("http/1.1 200"), "{text}");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.context("no length")?.parse()?;
-            if body.len() >= length {
-                return Ok(body.split(' ').next().unwrap_or_default().to_owned());
-            }
-        }
-    }
+/// Who answers a request.
+fn who(client: &mut Http) -> anyhow::Result<String> {
+    Ok(client.get()?.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// When which version answered, until `stop`.
@@ -81,7 +53,7 @@ fn load(to: SocketAddr, stop: &AtomicBool) -> anyhow::Result<Vec<(Instant, Strin
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let sent = Instant::now();
-        let answer = client.get().with_context(|| format!("after {} requests", seen.len()))?;
+        let answer = who(&mut client).with_context(|| format!("after {} requests", seen.len()))?;
         seen.push((sent, answer));
         next += PAUSE;
         thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -103,7 +75,8 @@ fn no_request_fails_while_routes_change() -> anyhow::Result<()> {
     let port = u16::try_from(port.context("no port of the proxy")?)?;
     let to = SocketAddr::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
     eventually(|| {
-        let answer = bed.netns.run(|| Http::open(to)?.get()).map_err(|error| error.to_string())?;
+        let answer =
+            bed.netns.run(|| who(&mut Http::open(to)?)).map_err(|error| error.to_string())?;
         if answer.is_ok_and(|it| it == "v1") { Ok(()) } else { Err("no answer".to_owned()) }
     })?;
 

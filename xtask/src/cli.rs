@@ -30,7 +30,7 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Measure: `bench accounting`, `connect`, `established`, `propagation`, `probes`, `samenode`, `scale` (root)
+    /// Measure: `bench accounting`, `connect`, `established`, `propagation`, `probes`, `proxies`, `requests`, `samenode`, `scale` (root)
     Bench {
         /// What to measure, and how: passed on; `cargo xtask bench -- --help` builds it and lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

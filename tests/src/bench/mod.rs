@@ -12,6 +12,8 @@ mod mesh;
 mod peers;
 mod probes;
 mod propagation;
+mod proxies;
+mod requests;
 mod rounds;
 mod samenode;
 mod scale;
@@ -75,6 +77,21 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// One Envoy against 1,000 services with rules for requests: time until it has all, time and
+    /// bytes of one change, memory.
+    Proxies {
+        #[command(flatten)]
+        size: proxies::Size,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What rules for requests cost: the node's Envoy against none, and against two sidecars.
+    Requests {
+        #[command(flatten)]
+        size: requests::Size,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Exchanges of two programs of one node: TCP, the mesh, the mesh with acceleration, and a Unix
     /// socket.
     Samenode {
@@ -126,6 +143,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Established { size, output } => output.close(established::run(&size)?),
         Command::Propagation { applies, output } => output.write(&propagation::run(applies)?),
         Command::Probes { size, output } => output.close(probes::run(&size)?),
+        Command::Proxies { size, output } => output.write(&proxies::run(&size)?),
+        Command::Requests { size, output } => output.close(requests::run(&size)?),
         Command::Samenode { size, output } => output.close(samenode::run(&size)?),
         Command::Scale { size, output } => output.write(&scale::run(&size)?),
     }

@@ -85,6 +85,19 @@ impl Variant {
         Ok(variant)
     }
 
+    /// Makes one connection now, and an HTTP request on it for each turn's count.
+    pub(super) fn requesting(
+        name: &str,
+        place: &Place,
+        target: SocketAddrV4,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(bins::helper("mesh-load")?);
+        command.args(["get", "--target", &target.to_string()]);
+        let mut variant = Self::start(name.to_owned(), Programs::default(), place, command)?;
+        variant.line()?;
+        Ok(variant)
+    }
+
     fn start(
         name: String,
         programs: Programs,

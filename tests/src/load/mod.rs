@@ -7,6 +7,7 @@ mod crowd;
 mod datagram;
 mod end;
 pub mod flow;
+pub mod get;
 pub mod hold;
 mod lines;
 pub mod pace;
@@ -42,6 +43,8 @@ pub enum Command {
     Pace(pace::Options),
     /// Keep one connection; read a count, make so many exchanges on it, print the nanoseconds.
     Hold(hold::Options),
+    /// Keep one connection; read a count, make so many HTTP requests on it, print the nanoseconds.
+    Get(get::Options),
     /// Answer the connections of `hold`.
     Echo(hold::EchoOptions),
     /// One end of a connection that obeys lines on standard input.
@@ -125,6 +128,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Probe(target) => probe::run(target),
         Command::Pace(options) => pace::run(&options),
         Command::Hold(options) => hold::run(&options),
+        Command::Get(options) => get::run(&options),
         Command::Echo(options) => hold::echo(&options),
         Command::End => end::run(),
         Command::Stress(options) => stress::run(&options),

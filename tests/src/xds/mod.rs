@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use crate::bins;
 
-pub use self::envoy::{Envoy, program as envoy};
+pub use self::envoy::{ADMIN, Envoy, program as envoy};
 pub use self::grpc::{Answers, Calls, Client, Server};
 
 /// The folder that setup made.

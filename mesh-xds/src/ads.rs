@@ -1,6 +1,7 @@
 //! The wire: messages and the generated service of the Aggregated Discovery Service, gathered
 //! from the many modules of the crate that carries them.
 
+use envoy_types::pb::google::protobuf::value::Kind;
 pub use envoy_types::pb::{
     envoy::{
         config::core::v3::{ControlPlane, Node, node::UserAgentVersionType},
@@ -13,8 +14,18 @@ pub use envoy_types::pb::{
             },
         },
     },
-    google::{protobuf::Any, rpc::Status},
+    google::{
+        protobuf::{Any, Struct},
+        rpc::Status,
+    },
 };
 
 /// `google.rpc.Code` of a NACK: the client cannot use what it was sent.
 pub const INVALID_ARGUMENT: i32 = 3;
+
+/// A text among the fields of a structure.
+#[must_use]
+pub fn text_in<'s>(metadata: &'s Struct, field: &str) -> Option<&'s str> {
+    let Kind::StringValue(text) = metadata.fields.get(field)?.kind.as_ref()? else { return None };
+    Some(text)
+}

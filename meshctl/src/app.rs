@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::client::Context;
 use crate::commands::{
     apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
-    history, log, register, rollback, stat, status, tap, top, version, workloads,
+    history, log, proxy_status, register, rollback, stat, status, tap, top, version, workloads,
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
@@ -96,6 +96,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Rollback(args) => rollback::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Status => status::run(context).await,
+        Command::ProxyStatus(args) => proxy_status::run(context, args).await,
         Command::Health(args) => health::run(context, args).await,
         Command::Stat(args) => stat::run(context, args).await,
         Command::Top(args) => top::run(context, args).await,

@@ -7,7 +7,7 @@ use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
     apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
-    history, log, register, rollback, stat, tap, top, workloads,
+    history, log, proxy_status, register, rollback, stat, tap, top, workloads,
 };
 use crate::output::Format;
 
@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Show the control plane and the revision that is live on each node.
     Status,
+    /// Show whether each client of xDS has what it should: agents, Envoys and gRPC programs.
+    #[command(visible_alias = "ps")]
+    ProxyStatus(proxy_status::Args),
     /// Show which endpoints are healthy, and which breakers and ejections keep connections away.
     Health(health::Args),
     /// Show the traffic of services, or of whatever else it is counted by.

@@ -87,6 +87,7 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::History(_)
         | Command::Diff(_)
         | Command::Status
+        | Command::ProxyStatus(_)
         | Command::Health(_)
         | Command::Stat(_)
         | Command::Top(_)

@@ -202,6 +202,7 @@ impl Control for Api {
             services: count(Kind::Service),
             endpoints: count(Kind::Endpoint),
             service_configs: count(Kind::ServiceConfig),
+            clients: status::clients(&self.nodes, Instant::now()),
         }))
     }
 

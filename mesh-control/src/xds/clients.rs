@@ -4,12 +4,49 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mesh_xds::server::{Progress, Rejection, TypeProgress};
+use mesh_xds::server::{Holding, Progress, Rejection, TypeProgress};
 
 use super::kind::ClientKind;
 
 /// Most clients remembered that are not connected.
 const MAX_AWAY: usize = 1024;
+
+/// How far a client has got with a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncState {
+    /// It was sent nothing.
+    NotSent,
+    /// It has not answered the newest response.
+    Stale,
+    /// It has acknowledged everything.
+    Synced,
+    /// It refuses something, and goes on with the form before.
+    Rejected,
+}
+
+/// What is known of a type with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeState {
+    /// In a word.
+    pub state: SyncState,
+    /// Since when the state is so; where it acknowledges one after the other, when it last did.
+    pub since: Instant,
+    /// What it was sent and what it has acknowledged.
+    pub progress: TypeProgress,
+}
+
+impl TypeState {
+    fn new(progress: TypeProgress, refuses: bool, before: Option<&Self>, now: Instant) -> Self {
+        let state = match progress {
+            _ if refuses => SyncState::Rejected,
+            TypeProgress { sent: None, .. } => SyncState::NotSent,
+            TypeProgress { sent, acked } if sent == acked => SyncState::Synced,
+            TypeProgress { .. } => SyncState::Stale,
+        };
+        let same = before.filter(|it| it.state == state && it.progress.acked == progress.acked);
+        Self { state, since: same.map_or(now, |it| it.since), progress }
+    }
+}
 
 /// What is known of one stream of a client. A program has one for each target, all with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +55,8 @@ pub struct ClientState {
     pub kind: ClientKind,
     /// What it calls itself.
     pub id: String,
+    /// The node that it runs on, if it said.
+    pub node: String,
     /// Version of its program, if it said.
     pub version: String,
     /// Whether the stream is open.
@@ -25,9 +64,11 @@ pub struct ClientState {
     /// When the stream was opened, or ended.
     pub since: Instant,
     /// How far it has got, by type URL.
-    pub types: BTreeMap<String, TypeProgress>,
+    pub types: BTreeMap<String, TypeState>,
     /// What it refuses now.
     pub rejections: Vec<Rejection>,
+    /// What it was sent and wants, by type URL; nothing of one that is away.
+    pub held: BTreeMap<String, Holding>,
 }
 
 /// All of them, by stream.
@@ -43,15 +84,25 @@ impl ClientTable {
         let state = self.streams.entry(stream).or_insert_with(|| ClientState {
             kind,
             id: info.id.clone(),
+            node: progress.runs_on.clone(),
             version: info.version.clone(),
             connected: true,
             since: now,
             types: BTreeMap::new(),
             rejections: Vec::new(),
+            held: BTreeMap::new(),
         });
         let fresh = state.types.is_empty();
-        if state.types != progress.types {
-            state.types.clone_from(&progress.types);
+        for (type_url, progress_of_type) in &progress.types {
+            let refuses = progress.rejections.iter().any(|it| it.type_url == *type_url);
+            let before = state.types.get(type_url);
+            let next = TypeState::new(*progress_of_type, refuses, before, now);
+            if before != Some(&next) {
+                state.types.insert(type_url.clone(), next);
+            }
+        }
+        if state.held != progress.held {
+            state.held.clone_from(&progress.held);
         }
         if state.rejections != progress.rejections {
             state.rejections.clone_from(&progress.rejections);
@@ -66,6 +117,8 @@ impl ClientTable {
     pub fn ended(&mut self, stream: u64, now: Instant) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
         (state.connected, state.since) = (false, now);
+        // A snapshot that nobody else has any more would stay for it.
+        state.held.clear();
         let (kind, id) = (state.kind, state.id.clone());
         let others = self.streams.iter().filter(|(at, _)| **at != stream);
         let elsewhere = others.clone().any(|(_, it)| it.kind == kind && it.id == id);
@@ -126,6 +179,35 @@ mod tests {
         assert_eq!(shown(&table), [("envoy", "proxy", false), ("grpc", "app", true)]);
         table.observe(4, ClientKind::Envoy, &progress("proxy"), now);
         assert_eq!(shown(&table), [("envoy", "proxy", true), ("grpc", "app", true)]);
+    }
+
+    #[test]
+    fn each_type_has_a_state_and_says_since_when() {
+        let (mut table, start) = (ClientTable::default(), Instant::now());
+        let at = |seconds| start + std::time::Duration::from_secs(seconds);
+        let mut say = |seconds, sent, acked, refuses: bool| {
+            let types = [("t".to_owned(), TypeProgress { sent, acked })].into();
+            let rejection = Rejection {
+                revision: 1,
+                type_url: "t".to_owned(),
+                name: "web".to_owned(),
+                message: "no".to_owned(),
+            };
+            let rejections = refuses.then_some(rejection).into_iter().collect();
+            let progress = Progress { types, rejections, ..progress("proxy") };
+            table.observe(1, ClientKind::Envoy, &progress, at(seconds));
+            let clients = table.clients();
+            let state = clients[0].types["t"];
+            (state.state, state.since.duration_since(start).as_secs())
+        };
+        assert_eq!(say(1, None, None, false), (SyncState::NotSent, 1));
+        assert_eq!(say(2, Some(1), None, false), (SyncState::Stale, 2));
+        assert_eq!(say(3, Some(2), None, false), (SyncState::Stale, 2));
+        assert_eq!(say(4, Some(2), Some(2), false), (SyncState::Synced, 4));
+        assert_eq!(say(5, Some(2), Some(2), false), (SyncState::Synced, 4));
+        assert_eq!(say(6, Some(3), Some(2), true), (SyncState::Rejected, 6));
+        assert_eq!(say(7, Some(4), Some(2), true), (SyncState::Rejected, 6));
+        assert_eq!(say(8, Some(4), Some(4), false), (SyncState::Synced, 8));
     }
 
     #[test]

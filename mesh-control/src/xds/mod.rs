@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use clients::{ClientState, ClientTable};
+pub use clients::{ClientState, ClientTable, SyncState, TypeState};
 pub use kind::ClientKind;
 pub use nodes::Nodes;
 pub use table::{NodeState, NodeTable, Settled};

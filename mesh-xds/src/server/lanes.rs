@@ -43,7 +43,7 @@ impl Lanes {
             return self.main.on_request(request, latest);
         }
         // Whichever lane the first request of the stream is for, it names the node.
-        self.main.identify(request.node.as_ref())?;
+        self.main.progress.identify(request.node.as_ref())?;
         self.aside.progress.node.clone_from(&self.main.progress.node);
         match aside {
             Some(aside) => self.aside.on_request(request, aside),

@@ -32,7 +32,7 @@ mod writer;
 
 pub use error::ProtocolError;
 pub use lanes::Lanes;
-pub use progress::{NodeInfo, Progress, Rejection, TypeProgress};
+pub use progress::{Holding, NodeInfo, Progress, Rejection, TypeProgress};
 pub use sotw::SotwStream;
 
 use std::{
@@ -41,7 +41,7 @@ use std::{
 };
 
 use crate::{
-    ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node},
+    ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
     snapshot::{Resources, Snapshot},
 };
 use refusals::{Answered, Refusals};
@@ -146,7 +146,7 @@ impl DeltaStream {
     /// The part of a request that needs no snapshot.
     fn take_in(&mut self, request: DeltaDiscoveryRequest) -> Result<(), ProtocolError> {
         validate(&request)?;
-        self.identify(request.node.as_ref())?;
+        self.progress.identify(request.node.as_ref())?;
         // The two roles of a request are independent: "the server must honor changes to the
         // subscription state even if the nonce is stale" (xDS protocol, "Incremental xDS").
         self.answer(&request)?;
@@ -167,16 +167,6 @@ impl DeltaStream {
     #[must_use]
     pub const fn progress(&self) -> &Progress {
         &self.progress
-    }
-
-    /// xDS protocol, "Basic Protocol Overview": only the first request is sure to carry the
-    /// node, and looking at that one is enough.
-    fn identify(&mut self, node: Option<&Node>) -> Result<(), ProtocolError> {
-        if self.progress.node.is_some() {
-            return Ok(());
-        }
-        self.progress.node = Some(NodeInfo::of(node)?);
-        Ok(())
     }
 
     /// Pair an ACK or NACK with its response. A nonce that is empty, stale, of an earlier
@@ -287,9 +277,21 @@ impl DeltaStream {
         self.send(Arc::clone(latest))
     }
 
+    fn note_held(&mut self) {
+        for (type_url, subscription) in &self.subscriptions {
+            let Some(held) = subscription.holding() else { continue };
+            if self.progress.held.get(type_url) != Some(&held) {
+                self.progress.held.insert(type_url.clone(), held);
+            }
+        }
+    }
+
     fn send(&mut self, snapshot: Arc<Snapshot>) -> Vec<DeltaDiscoveryResponse> {
         let responses = self.collect(&snapshot);
         let revision = snapshot.revision();
+        if self.config.commit_type.is_none() {
+            self.note_held();
+        }
         if !self.subscriptions.is_empty() && !self.postponed {
             self.progress.sent_revision = revision;
         }

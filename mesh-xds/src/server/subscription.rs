@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::refusals::Wanted;
+use super::{Holding, refusals::Wanted};
 use crate::{
     WILDCARD,
     snapshot::{Resource, Resources},
@@ -29,7 +29,8 @@ enum Held {
 #[derive(Debug)]
 pub(super) struct Subscription {
     wildcard: bool,
-    names: BTreeSet<String>,
+    /// Shared with what is told of the client.
+    names: Arc<BTreeSet<String>>,
     held: Held,
     /// Names to be answered whether or not they changed or exist.
     demanded: BTreeSet<String>,
@@ -66,7 +67,7 @@ impl Subscription {
         let nameless = subscribe.is_empty() && unsubscribe.is_empty();
         let mut first = Self {
             wildcard: nameless && !types::is_named(type_url),
-            names: BTreeSet::new(),
+            names: Arc::default(),
             held: Held::Claimed(BTreeMap::new()),
             demanded: BTreeSet::new(),
             answer_due: true,
@@ -111,7 +112,7 @@ impl Subscription {
                 self.wildcard = true;
             } else {
                 self.demanded.insert(name.clone());
-                self.names.insert(name);
+                Arc::make_mut(&mut self.names).insert(name);
             }
         }
     }
@@ -128,7 +129,8 @@ impl Subscription {
             }
         }
         for name in names.iter().filter(|name| *name != WILDCARD) {
-            let was_subscribed = self.names.remove(name);
+            let was_subscribed =
+                self.names.contains(name) && Arc::make_mut(&mut self.names).remove(name);
             if !self.wildcard {
                 self.demanded.remove(name);
             } else if was_subscribed {
@@ -183,6 +185,14 @@ impl Subscription {
         self.held = Held::Sent { resources: Arc::clone(target), all: self.wildcard };
         self.demanded.clear();
         self.answer_due = false;
+    }
+
+    /// What the client was sent; nothing before it was sent anything.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        match &self.held {
+            Held::Claimed(_) => None,
+            Held::Sent { resources, all } => Some(Holding::new(resources, *all, &self.names)),
+        }
     }
 
     /// Whether a comparison would find nothing, without comparing.

@@ -12,6 +12,7 @@ pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod log;
+pub(crate) mod proxy_status;
 pub(crate) mod register;
 pub(crate) mod rollback;
 pub(crate) mod stat;

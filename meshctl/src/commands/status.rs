@@ -3,6 +3,7 @@
 use mesh_api::wire;
 use serde::Serialize;
 
+use super::proxy_status::{self, Row};
 use crate::client::Context;
 use crate::failure::Failure;
 use crate::output::style::{Style, Tone};
@@ -39,6 +40,8 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
     pub(super) nodes: Vec<Node>,
+    /// Envoys and gRPC programs.
+    clients: Vec<Row>,
 }
 
 /// How much keeps connections away.
@@ -124,6 +127,7 @@ impl From<wire::StatusResponse> for Status {
             service_configs: response.service_configs,
             health: None,
             nodes: response.nodes.into_iter().map(|node| Node::new(node, newest)).collect(),
+            clients: response.clients.into_iter().map(Row::of_client).collect(),
         }
     }
 }
@@ -181,11 +185,28 @@ impl Status {
         );
         let health = self.health.as_ref().and_then(Health::line).unwrap_or_default();
         out.push_str(&health);
+        out.push_str(&proxy_status::summary(&self.clients));
         out.push('\n');
         if self.nodes.is_empty() {
             out.push_str("No node has connected yet\n");
-            return out;
+        } else {
+            out.push_str(&self.nodes_table(wide, style));
         }
+        let of_nodes = self.nodes.iter().flat_map(|node| {
+            node.rejections.iter().map(move |Rejection { revision, message }| {
+                format!("{} rejects revision {revision}: {message}\n", node.name)
+            })
+        });
+        let problems: Vec<_> =
+            of_nodes.chain(self.clients.iter().flat_map(Row::refusals)).collect();
+        if !problems.is_empty() {
+            out.push('\n');
+        }
+        out.extend(problems);
+        out
+    }
+
+    fn nodes_table(&self, wide: bool, style: Style) -> String {
         let mut heading = vec!["NODE", "CONNECTED", "LIVE", "IN-SYNC", "AGE", "REJECTIONS"];
         if wide {
             heading.extend(["SENT", "SINCE", "REPORTS", "VERSION"]);
@@ -216,17 +237,7 @@ impl Status {
             }
             table.toned(row);
         }
-        out.push_str(&table.render(style));
-        for node in &self.nodes {
-            for Rejection { revision, message } in &node.rejections {
-                let line = format!("\n{} rejects revision {revision}: {message}", node.name);
-                out.push_str(&line);
-            }
-        }
-        if self.nodes.iter().any(|node| !node.rejections.is_empty()) {
-            out.push('\n');
-        }
-        out
+        table.render(style)
     }
 }
 
@@ -265,12 +276,29 @@ mod tests {
             services: 1,
             endpoints: 2,
             service_configs: 1,
+            clients: vec![wire::ClientStatus {
+                kind: wire::ClientKind::Envoy.into(),
+                id: "envoy~d".to_owned(),
+                connected: true,
+                types: vec![wire::TypeStatus {
+                    state: wire::SyncState::Rejected.into(),
+                    ..wire::TypeStatus::default()
+                }],
+                refused: vec![wire::RefusedResource {
+                    type_url: "type.googleapis.com/envoy.config.cluster.v3.Cluster".to_owned(),
+                    name: "default/web:80".to_owned(),
+                    revision: 12,
+                    message: "no".to_owned(),
+                }],
+                ..wire::ClientStatus::default()
+            }],
         });
         let text = status.table("http://x", false, Style::PLAIN);
         assert_eq!(
             text,
             "\
 Control plane http://x, version 0.1.0: revision 12; services 1, endpoints 2, service configs 1
+Clients: 1 envoy, 1 rejecting (meshctl proxy-status)
 
 NODE   CONNECTED   LIVE   IN-SYNC   AGE   REJECTIONS
 a      yes         12     yes       4s    0
@@ -280,6 +308,7 @@ d      yes         11     rejects   4s    1
 e      yes         0      behind    -     0
 
 d rejects revision 12: default/reviews: no room
+envoy envoy~d rejects revision 12: CDS default/web:80: no
 "
         );
     }

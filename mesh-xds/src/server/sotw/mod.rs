@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    MAX_NAMES, MAX_TYPES, NodeInfo, Progress, ProtocolError, StreamConfig,
+    Holding, MAX_NAMES, MAX_TYPES, Progress, ProtocolError, StreamConfig,
     refusals::{Answered, Refusals, Wanted as _},
     validate::validate_sotw,
 };
@@ -67,9 +67,7 @@ impl SotwStream {
         latest: &Arc<Snapshot>,
     ) -> Result<Vec<DiscoveryResponse>, ProtocolError> {
         validate_sotw(&request)?;
-        if self.progress.node.is_none() {
-            self.progress.node = Some(NodeInfo::of(request.node.as_ref())?);
-        }
+        self.progress.identify(request.node.as_ref())?;
         self.answer(&request)?;
         self.resubscribe(request)?;
         Ok(self.advance(latest))
@@ -262,6 +260,13 @@ impl SotwStream {
 
     /// Note how far the client has got with a snapshot.
     fn note(&mut self, snapshot: &Snapshot) {
+        for (type_url, it) in &self.subscriptions {
+            let Some(held) = &it.held else { continue };
+            let held = Holding::new(&held.resources, held.all, &it.names);
+            if self.progress.held.get(type_url) != Some(&held) {
+                self.progress.held.insert(type_url.clone(), held);
+            }
+        }
         let mut wanted = self.subscriptions.iter().filter(|(_, it)| !it.is_empty()).peekable();
         if wanted.peek().is_none() {
             return;

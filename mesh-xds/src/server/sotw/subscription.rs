@@ -76,7 +76,7 @@ pub(super) struct Subscription {
     /// Whether a response says all there is: what it lacks is gone.
     pub(super) complete: bool,
     pub(super) wildcard: bool,
-    pub(super) names: BTreeSet<String>,
+    pub(super) names: Arc<BTreeSet<String>>,
     /// Whether a request has ever given a name: from then on no names means nothing.
     named: bool,
     pub(super) held: Option<Held>,
@@ -142,7 +142,9 @@ impl Subscription {
         }
         self.outdated |= !gone.is_empty();
         self.answer_due |= self.refused && self.outdated;
-        self.names = names;
+        if *self.names != names {
+            self.names = Arc::new(names);
+        }
         if self.is_empty() {
             // Envoy does not answer a response of a type that it wants nothing of any more.
             *self = Self { complete: self.complete, named: self.named, ..Self::default() };
@@ -240,7 +242,7 @@ impl Subscription {
         if self.wildcard {
             target.iter().for_each(|(name, resource)| line(name, &resource.version));
         }
-        for name in &self.names {
+        for name in self.names.iter() {
             match target.get(name) {
                 Some(_) if self.wildcard => {}
                 found => line(name, found.map_or("", |resource| &resource.version)),

@@ -10,7 +10,7 @@ mod subscriptions;
 use super::*;
 use crate::{
     WILDCARD,
-    ads::{Status, UserAgentVersionType},
+    ads::{Node, Status, UserAgentVersionType},
     snapshot::Resource,
 };
 

@@ -1,5 +1,7 @@
 //! Who gets what: wildcard, names, and their mixtures.
 
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+
 use super::*;
 
 #[test]
@@ -148,4 +150,26 @@ fn a_name_in_both_lists_ends_unsubscribed() {
     let responses = stream.on_request(request(A, &["x"], &["x"]), &one).unwrap();
     assert!(responses.is_empty());
     assert!(stream.on_snapshot(&snapshot(2, &[(A, "x", "2")])).is_empty());
+}
+
+#[test]
+fn what_the_client_holds_is_told() {
+    let snapshot = |n: &str| snapshot(1, &[(A, "x", n), (A, "y", n), (B, "z", n)]);
+    let mut stream = DeltaStream::new(StreamConfig { commit_type: None, ..config() });
+    let first = snapshot("1");
+    let mut hello = request(A, &["x", "absent"], &[]);
+    let text = Kind::StringValue("n1".to_owned());
+    let metadata = Struct { fields: [("node".to_owned(), Value { kind: Some(text) })].into() };
+    hello.node = Some(Node { metadata: Some(metadata), ..node() });
+    stream.on_request(hello, &first).unwrap();
+    stream.on_request(request(B, &[WILDCARD], &[]), &first).unwrap();
+    let held = |stream: &DeltaStream, type_url: &str| -> Vec<String> {
+        let held = stream.progress().held.get(type_url).unwrap();
+        assert_eq!(held.resources().count(), held.count());
+        held.resources().map(|(name, _)| name.to_owned()).collect()
+    };
+    assert_eq!(stream.progress().runs_on, "n1");
+    assert_eq!((held(&stream, A), held(&stream, B)), (strings(&["x"]), strings(&["z"])));
+    stream.on_request(request(A, &["y"], &["x"]), &first).unwrap();
+    assert_eq!(held(&stream, A), ["y"]);
 }

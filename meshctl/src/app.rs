@@ -7,8 +7,9 @@ use std::time::Instant;
 use crate::cli::{Cli, Command};
 use crate::client::Context;
 use crate::commands::{
-    apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
-    history, log, proxy_status, register, rollback, stat, status, tap, top, version, workloads,
+    apply, bug_report, completion, connections, delete, deregister, describe, diff, get,
+    grpc_bootstrap, health, history, log, proxy_status, register, rollback, stat, status, tap, top,
+    version, workloads,
 };
 use crate::failure::Failure;
 use crate::output::style::Style;
@@ -107,6 +108,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Workloads(args) => workloads::run(context, args).await,
         Command::Register(args) => register::run(context, args).await,
         Command::Deregister(args) => deregister::run(context, args).await,
+        Command::GrpcBootstrap(args) => grpc_bootstrap::run(context, &args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => version::run(context),
     }

@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use mesh_api::manifest::duration::parse_duration;
 
 use crate::commands::{
-    apply, bug_report, completion, connections, delete, deregister, describe, diff, get, health,
-    history, log, proxy_status, register, rollback, stat, tap, top, workloads,
+    apply, bug_report, completion, connections, delete, deregister, describe, diff, get,
+    grpc_bootstrap, health, history, log, proxy_status, register, rollback, stat, tap, top,
+    workloads,
 };
 use crate::output::Format;
 
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Register(register::Args),
     /// Remove an endpoint.
     Deregister(deregister::Args),
+    /// Print the file that `GRPC_XDS_BOOTSTRAP` names, for a gRPC program without a proxy.
+    GrpcBootstrap(grpc_bootstrap::Args),
     /// Print a completion script for a shell.
     Completion(completion::Args),
     /// Print the version.

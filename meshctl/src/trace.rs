@@ -93,6 +93,7 @@ const fn name(command: &Command) -> Option<&'static str> {
         | Command::Top(_)
         | Command::Tap(_)
         | Command::Workloads(_)
+        | Command::GrpcBootstrap(_)
         | Command::Completion(_)
         | Command::Connections(_)
         | Command::Log(_)

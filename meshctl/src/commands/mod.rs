@@ -9,6 +9,7 @@ pub(crate) mod deregister;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod get;
+pub(crate) mod grpc_bootstrap;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod log;

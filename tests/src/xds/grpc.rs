@@ -12,6 +12,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::python;
+use crate::bins;
+use crate::meshctl::run_command;
 use crate::process::{Place, Process};
 use crate::scratch::Scratch;
 
@@ -115,15 +117,12 @@ impl Client {
         command.stderr(fs::File::create(scratch.path().join("log"))?);
         if let Some(control) = control {
             let bootstrap = scratch.path().join("bootstrap.json");
-            let text = json!({
-                "xds_servers": [{
-                    "server_uri": control.to_string(),
-                    "channel_creds": [{ "type": "insecure" }],
-                    "server_features": ["xds_v3"],
-                }],
-                "node": { "id": format!("grpc~{}", std::process::id()), "cluster": "mesh" },
-            });
-            fs::write(&bootstrap, text.to_string())?;
+            let mut print = Command::new(bins::workspace("meshctl")?);
+            print.args(["--server", &format!("http://{control}"), "grpc-bootstrap", "--id"]);
+            print.arg(format!("grpc~{}", std::process::id()));
+            let said = run_command(print, &Place::default())?;
+            ensure!(said.code == Some(0), "grpc-bootstrap: {}", said.stderr);
+            fs::write(&bootstrap, said.stdout)?;
             command.env("GRPC_XDS_BOOTSTRAP", bootstrap);
         }
         let process = Process::spawn("gRPC client", command, place, None)?;

@@ -54,6 +54,21 @@ impl ClientLabel {
     }
 }
 
+/// Labels of what was sent: to which kind of client, of which xDS type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SentLabel {
+    kind: &'static str,
+    r#type: String,
+}
+
+impl SentLabel {
+    /// The label of a kind and a type URL.
+    #[must_use]
+    pub fn of(kind: ClientKind, type_url: &str) -> Self {
+        Self { kind: kind.as_str(), r#type: TypeLabel::of(type_url).r#type }
+    }
+}
+
 /// Label of writes by what became of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ResultLabel {
@@ -89,6 +104,8 @@ pub struct Metrics {
     pub clients: Family<ClientLabel, Gauge>,
     /// Responses sent.
     pub pushes: Family<TypeLabel, Counter>,
+    /// Resources in them.
+    pub resources: Family<SentLabel, Counter>,
     /// Responses acknowledged by clients.
     pub acks: Family<TypeLabel, Counter>,
     /// Responses rejected by clients.
@@ -131,6 +148,7 @@ impl Metrics {
             connected: Gauge::default(),
             clients: Family::default(),
             pushes: Family::default(),
+            resources: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
             protocol_errors: Counter::default(),
@@ -145,6 +163,12 @@ impl Metrics {
         }
         for kind in [ClientKind::Envoy, ClientKind::Grpc] {
             new.clients.get_or_create_owned(&ClientLabel::of(kind));
+            for type_url in PUSH_ORDER {
+                new.resources.get_or_create_owned(&SentLabel::of(kind, type_url));
+            }
+        }
+        for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES) {
+            new.resources.get_or_create_owned(&SentLabel::of(ClientKind::Agent, type_url));
         }
         for type_url in AGENT_TYPES.iter().chain(&ASIDE_TYPES).chain(&PUSH_ORDER).chain([&""]) {
             new.pushes.get_or_create_owned(&TypeLabel::of(type_url));
@@ -176,6 +200,8 @@ impl Metrics {
         to.register("mesh_xds_clients", "Open streams of Envoy and gRPC clients", it);
         let it = self.pushes.clone();
         to.register("mesh_xds_pushes", "Responses sent", it);
+        let it = self.resources.clone();
+        to.register("mesh_xds_resources_sent", "Resources in responses", it);
         let it = self.acks.clone();
         to.register("mesh_xds_acks", "Responses acknowledged by clients", it);
         let it = self.nacks.clone();

@@ -50,6 +50,7 @@ const AGENT_STREAM: StreamConfig = StreamConfig {
     push_order: &AGENT_TYPES,
     commit_type: Some(REVISION),
     staged: &[],
+    warmed: None,
 };
 
 /// What each kind of client is served: newer snapshots of the same mesh, in its own words.

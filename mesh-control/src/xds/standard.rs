@@ -13,7 +13,7 @@ use mesh_xds::ads::{
 };
 use mesh_xds::server::{DeltaStream, Progress, ProtocolError, SotwStream, StreamConfig};
 use mesh_xds::snapshot::Snapshot;
-use mesh_xds::types::{PUSH_ORDER, STAGED};
+use mesh_xds::types::{CLUSTER, ENDPOINTS, PUSH_ORDER, STAGED};
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,25 +22,29 @@ use tonic::{Status, Streaming};
 use super::age::Age;
 use super::kind::ClientKind;
 use super::{Ads, MAX_RESPONSE, Nodes};
-use crate::metrics::{Metrics, TypeLabel};
+use crate::metrics::{Metrics, SentLabel, TypeLabel};
 
 /// What clients accept unless told otherwise, in bytes.
 const USUAL_LIMIT: usize = 4 << 20;
 
-/// How these clients are served.
-const STREAM: StreamConfig = StreamConfig {
-    max_response_bytes: MAX_RESPONSE,
-    push_order: &PUSH_ORDER,
-    commit_type: None,
-    staged: &STAGED,
-};
+/// How clients of a kind are served.
+fn config(kind: ClientKind) -> StreamConfig {
+    StreamConfig {
+        max_response_bytes: MAX_RESPONSE,
+        push_order: &PUSH_ORDER,
+        commit_type: None,
+        staged: &STAGED,
+        // gRPC keeps what it was sent of endpoints, whatever becomes of the cluster.
+        warmed: (kind != ClientKind::Grpc).then_some((CLUSTER, ENDPOINTS)),
+    }
+}
 
 /// A variant of the protocol.
 pub(super) trait Variant: Send + 'static {
     type Request: Send + 'static;
     type Response: Message;
 
-    fn new() -> Self;
+    fn new(config: StreamConfig) -> Self;
     fn on_request(
         &mut self,
         request: Self::Request,
@@ -50,7 +54,8 @@ pub(super) trait Variant: Send + 'static {
     fn progress(&self) -> &Progress;
     /// Type, nonce and error of a request.
     fn answer(request: &Self::Request) -> (&str, &str, Option<&str>);
-    fn type_url(response: &Self::Response) -> &str;
+    /// Type of a response, and how many resources are in it.
+    fn content(response: &Self::Response) -> (&str, usize);
 }
 
 macro_rules! variant {
@@ -59,8 +64,8 @@ macro_rules! variant {
             type Request = $request;
             type Response = $response;
 
-            fn new() -> Self {
-                Self::new(STREAM)
+            fn new(config: StreamConfig) -> Self {
+                Self::new(config)
             }
 
             fn on_request(
@@ -84,8 +89,8 @@ macro_rules! variant {
                 (&request.type_url, &request.response_nonce, error)
             }
 
-            fn type_url(response: &$response) -> &str {
-                &response.type_url
+            fn content(response: &$response) -> (&str, usize) {
+                (&response.type_url, response.resources.len())
             }
         }
     };
@@ -126,7 +131,7 @@ impl<V: Variant> Shell<V> {
         peer: Option<SocketAddr>,
     ) -> Self {
         Self {
-            machine: V::new(),
+            machine: V::new(config(kind)),
             first: Some(first),
             requests,
             snapshots: match kind {
@@ -232,8 +237,11 @@ impl<V: Variant> Shell<V> {
     }
 
     fn count(&self, response: &V::Response) {
-        let type_url = V::type_url(response);
+        let (type_url, resources) = V::content(response);
         self.metrics.pushes.get_or_create_owned(&TypeLabel::of(type_url)).inc();
+        let label = SentLabel::of(self.connection.kind, type_url);
+        let resources = u64::try_from(resources).unwrap_or(u64::MAX);
+        self.metrics.resources.get_or_create_owned(&label).inc_by(resources);
         let bytes = response.encoded_len();
         if bytes > USUAL_LIMIT {
             let client = self.connection.name();

@@ -19,9 +19,9 @@ use tonic::{Status, Streaming};
 use super::age::Age;
 use super::nodes::Connection;
 use super::push::PushSpans;
-use super::{AGENT_STREAM, Ads, Nodes};
+use super::{AGENT_STREAM, Ads, ClientKind, Nodes};
 use crate::health::book::HealthBook;
-use crate::metrics::{Metrics, TypeLabel};
+use crate::metrics::{Metrics, SentLabel, TypeLabel};
 
 pub(super) struct DeltaShell {
     machine: Lanes,
@@ -89,6 +89,9 @@ impl DeltaShell {
             if let Some(response) = self.responses.pop_front() {
                 let label = TypeLabel::of(&response.type_url);
                 self.metrics.pushes.get_or_create_owned(&label).inc();
+                let label = SentLabel::of(ClientKind::Agent, &response.type_url);
+                let resources = u64::try_from(response.resources.len()).unwrap_or(u64::MAX);
+                self.metrics.resources.get_or_create_owned(&label).inc_by(resources);
                 return Some(Ok(response));
             }
             if self.ended {

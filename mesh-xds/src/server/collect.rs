@@ -31,11 +31,17 @@ impl DeltaStream {
         let mut not_ready = push
             .is_some_and(|push| push.unanswered.values().any(|sent| !is_staged(&sent.type_url)));
         self.postponed = false;
+        let (first, second) = self.config.warmed.unzip();
         for type_url in order {
             let Some(subscription) = self.subscriptions.get_mut(type_url) else {
                 continue;
             };
             let target = snapshot.resources(type_url).unwrap_or(&self.nothing);
+            if second == Some(type_url.as_str()) {
+                let exists = |name: &str| subscription.covers(name) && target.contains_key(name);
+                let due = self.warming.due(exists);
+                subscription.demand(due);
+            }
             let mut due = subscription.due(target, false);
             if is_staged(type_url) && not_ready && !subscription.is_asking() {
                 self.postponed |= !due.is_empty();
@@ -57,21 +63,33 @@ impl DeltaStream {
                 writer.write(type_url, &due.added, answered);
                 not_ready |= !is_staged(type_url);
             }
+            if first == Some(type_url.as_str()) {
+                self.warming.sent(due.added.iter().map(|(name, _)| *name));
+            }
             removals.extend(due.removed);
             subscription.settle(target);
         }
     }
 
     /// Removals, as soon as nothing may refer any more to what goes: in stages, once everything
-    /// has been answered and nothing that refers to something is refused.
+    /// has been answered and nothing that refers to something is refused. What refers goes itself
+    /// in any case, and with it what is refused of it.
     fn remove(&mut self, order: &[String], writer: &mut Writer<'_>) {
         let staged = self.config.staged;
         let outstanding = self.push.as_ref().is_some_and(|push| !push.unanswered.is_empty());
-        let refused = staged.iter().any(|type_url| self.refusals.concern(type_url));
-        if !staged.is_empty() && (outstanding || refused || !writer.is_empty()) {
+        if !staged.is_empty() && (outstanding || !writer.is_empty()) {
             return;
         }
+        let stays = |type_url: &&str| {
+            let going = self.removals.get(*type_url);
+            let is_going = |name: &String| going.is_some_and(|going| going.contains(name));
+            !self.refusals.names(type_url).iter().all(is_going)
+        };
+        let refused = staged.iter().any(stays);
         for type_url in order.iter().rev() {
+            if refused && !staged.contains(&type_url.as_str()) {
+                continue;
+            }
             let removed = self.removals.get_mut(type_url).map(mem::take).unwrap_or_default();
             let subscription = self.subscriptions.get(type_url);
             let wanted = |name: &String| subscription.is_some_and(|it| it.covers(name));

@@ -28,6 +28,7 @@ mod refusals;
 mod sotw;
 mod subscription;
 mod validate;
+mod warming;
 mod writer;
 
 pub use error::ProtocolError;
@@ -47,6 +48,7 @@ use crate::{
 use refusals::{Answered, Refusals};
 use subscription::Subscription;
 use validate::validate;
+use warming::Warming;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,10 @@ pub struct StreamConfig {
     /// the other types of the push have been answered, and removals until everything has. Empty:
     /// a push is sent at once. Not together with a commit type.
     pub staged: &'static [&'static str],
+    /// A type whose changed resources the client makes ready with those of the same names of
+    /// another type, which it has to be sent after them, changed or not. Not together with a
+    /// commit type.
+    pub warmed: Option<(&'static str, &'static str)>,
 }
 
 /// A push that the client has not answered completely.
@@ -105,6 +111,7 @@ pub struct DeltaStream {
     pushes: u64,
     last_nonce: u64,
     refusals: Refusals,
+    warming: Warming,
     /// By type, names of what is gone and still to be removed.
     removals: BTreeMap<String, BTreeSet<String>>,
     /// Whether something waits for a later stage of the push.
@@ -125,6 +132,7 @@ impl DeltaStream {
             pushes: 0,
             last_nonce: 0,
             refusals: Refusals::default(),
+            warming: Warming::default(),
             removals: BTreeMap::new(),
             postponed: false,
             progress: Progress::default(),
@@ -211,6 +219,9 @@ impl DeltaStream {
         push.unanswered.remove(nonce);
         let type_url = &request.type_url;
         let more = push.unanswered.values().any(|sent| sent.type_url == *type_url);
+        if !more && self.config.warmed.is_some_and(|(first, _)| first == type_url) {
+            self.warming.answered();
+        }
         if !more && !push.refused.contains(type_url) {
             self.progress.acked(type_url, revision);
         }

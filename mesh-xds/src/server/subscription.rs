@@ -97,6 +97,11 @@ impl Subscription {
         self.demanded.contains(name)
     }
 
+    /// These names are to be answered, whether or not they have changed.
+    pub(super) fn demand(&mut self, names: Vec<String>) {
+        self.demanded.extend(names);
+    }
+
     /// Whether a response is due even if there is nothing to say.
     pub(super) const fn answer_due(&self) -> bool {
         self.answer_due

@@ -28,6 +28,7 @@ fn server() -> (DeltaStream, Arc<Snapshot>) {
         push_order: &[B, A],
         commit_type: Some(COMMIT),
         staged: &[],
+        warmed: None,
     });
     (stream, Arc::new(snapshot))
 }

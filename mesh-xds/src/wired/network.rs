@@ -113,6 +113,7 @@ impl Network {
             push_order: &[A, B, COMMIT],
             commit_type: Some(COMMIT),
             staged: &[],
+            warmed: None,
         });
         self.link = Some(Link {
             server,

@@ -23,6 +23,7 @@ use super::{
     Holding, MAX_NAMES, MAX_TYPES, Progress, ProtocolError, StreamConfig,
     refusals::{Answered, Refusals, Wanted as _},
     validate::validate_sotw,
+    warming::Warming,
 };
 use crate::{
     ads::{Any, DiscoveryRequest, DiscoveryResponse},
@@ -39,6 +40,7 @@ pub struct SotwStream {
     pinned: Option<Arc<Snapshot>>,
     last_nonce: u64,
     refusals: Refusals,
+    warming: Warming,
     progress: Progress,
     /// What a type that the snapshot lacks is compared with.
     nothing: Arc<Resources>,
@@ -54,6 +56,7 @@ impl SotwStream {
             pinned: None,
             last_nonce: 0,
             refusals: Refusals::default(),
+            warming: Warming::default(),
             progress: Progress::default(),
             nothing: Arc::default(),
         }
@@ -120,6 +123,9 @@ impl SotwStream {
             only: sent.only(subscription),
         };
         self.refusals.answered(answered);
+        if self.config.warmed.is_some_and(|(first, _)| first == type_url) {
+            self.warming.answered();
+        }
         if let Some(status) = &request.error_detail {
             let bad = self.refusals.refused(answered, status, subscription);
             subscription.refused(sent, &bad);
@@ -191,17 +197,26 @@ impl SotwStream {
         let keep = self.keeps(snapshot);
         let mut responses = Vec::new();
         let mut not_ready = false;
+        let (first, second) = self.config.warmed.unzip();
         for type_url in order {
             let staged = self.config.staged.contains(&type_url.as_str());
-            let Some(subscription) = self.subscriptions.get(&type_url) else {
+            let Some(subscription) = self.subscriptions.get_mut(&type_url) else {
                 continue;
             };
+            if second == Some(type_url.as_str()) && subscription.unanswered.is_none() {
+                let due = self.warming.due(|name| subscription.covers(name));
+                subscription.demanded.extend(due);
+            }
             let may_go = subscription.unanswered.is_none()
                 && (!staged || !not_ready || subscription.is_asking());
             let target = snapshot.resources(&type_url).unwrap_or(&self.nothing);
             let keep = keep && !staged;
             if may_go && subscription.is_due(target, keep) {
                 let target = Arc::clone(target);
+                if first == Some(type_url.as_str()) {
+                    self.warming
+                        .sent(subscription.added(&target).into_iter().map(|(name, _)| name));
+                }
                 responses.extend(self.respond(&type_url, &target, revision, keep));
             }
             let sent = self.subscriptions.get(&type_url).is_some_and(|it| it.unanswered.is_some());

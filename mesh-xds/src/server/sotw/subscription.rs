@@ -25,6 +25,8 @@ pub(super) struct Held {
     pub(super) all: bool,
 }
 
+type Found<'s> = Vec<(&'s str, &'s Arc<Resource>)>;
+
 /// A response that waits for its answer.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -143,7 +145,7 @@ impl Subscription {
         self.outdated |= !gone.is_empty();
         self.answer_due |= self.refused && self.outdated;
         if *self.names != names {
-            self.names = Arc::new(names);
+            self.names = names.into();
         }
         if self.is_empty() {
             // Envoy does not answer a response of a type that it wants nothing of any more.
@@ -295,7 +297,7 @@ impl Subscription {
 
     /// What a partial response holds: what was demanded and exists, and what is new or changed;
     /// then also what the client may lack.
-    fn partial<'s>(&'s self, target: &'s Arc<Resources>) -> Vec<(&'s str, &'s Arc<Resource>)> {
+    fn partial<'s>(&'s self, target: &'s Arc<Resources>) -> Found<'s> {
         let mut due: BTreeMap<&str, &Arc<Resource>> = self.added(target).into_iter().collect();
         let demanded = self.demanded.iter().map(String::as_str);
         let mut extra: BTreeSet<&str> = demanded.collect();
@@ -311,7 +313,7 @@ impl Subscription {
     }
 
     /// What is new or changed since the last response.
-    fn added<'s>(&'s self, target: &'s Arc<Resources>) -> Vec<(&'s str, &'s Arc<Resource>)> {
+    pub(super) fn added<'s>(&'s self, target: &'s Arc<Resources>) -> Found<'s> {
         let Some(held) = &self.held else {
             return self.selected(target, self.wildcard).collect();
         };

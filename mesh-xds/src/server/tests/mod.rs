@@ -24,6 +24,7 @@ fn config() -> StreamConfig {
         push_order: &[B, A, COMMIT],
         commit_type: Some(COMMIT),
         staged: &[],
+        warmed: None,
     }
 }
 

@@ -14,6 +14,7 @@ fn envoy() -> StreamConfig {
         push_order: &PUSH_ORDER,
         commit_type: None,
         staged: &STAGED,
+        warmed: Some((CLUSTER, ENDPOINTS)),
     }
 }
 
@@ -147,4 +148,68 @@ fn who_comes_back_with_everything_is_sent_no_resource() {
         ack_all(&mut stream, &sent, &one);
     }
     assert_eq!(stream.progress().live_revision, Some(1));
+}
+
+#[test]
+fn what_is_refused_can_be_taken_away() {
+    let one = before();
+    let mut stream = connected(&one);
+    // One with a name that the answer gives, one without.
+    for (revision, refused) in [(2, "bad"), (4, "")] {
+        let all = [(CLUSTER, "c"), (LISTENER, "bad"), (LISTENER, "fine")];
+        let add = |builder: crate::snapshot::Builder, (type_url, name)| {
+            builder.insert(type_url, name, Resource::from_body(revision.to_string().as_bytes()))
+        };
+        let all = all.into_iter().fold(Snapshot::edit(&one, revision), add);
+        let two = Arc::new(all.build());
+        let first = stream.on_snapshot(&two);
+        assert_eq!(show(&first), ["Cluster +c"]);
+        let then = stream.on_request(ack(&first[0]), &two).unwrap();
+        assert_eq!(show(&then), ["Listener +bad +fine"]);
+        let none = stream.on_request(nack(&then[0], refused, "no room"), &two).unwrap();
+        assert_eq!(show(&none), [""; 0]);
+        let three = Arc::new(Snapshot::edit(&one, revision + 1).build());
+        let gone = stream.on_snapshot(&three);
+        let lines: &[&str] = match refused {
+            // Some listener may still refer to the cluster.
+            "" => &["Listener -bad -fine"],
+            _ => &["Listener -bad -fine", "Cluster -c"],
+        };
+        assert_eq!(show(&gone), lines);
+        let last = ack_all(&mut stream, &gone, &three);
+        assert_eq!(show(&last).is_empty(), lines.len() == 2);
+        ack_all(&mut stream, &last, &three);
+        assert_eq!(stream.progress().rejections, []);
+        assert_eq!(stream.progress().live_revision, Some(revision + 1));
+    }
+}
+
+#[test]
+fn a_changed_cluster_is_followed_by_its_endpoints() {
+    let one = before();
+    let changed = |revision| {
+        Snapshot::edit(&one, revision).insert(CLUSTER, "old", Resource::from_body(*b"2"))
+    };
+    let two = Arc::new(changed(2).build());
+    let mut stream = connected(&one);
+    let sent = stream.on_snapshot(&two);
+    assert_eq!(show(&sent), ["Cluster +old", "ClusterLoadAssignment +old"]);
+    assert!(ack_all(&mut stream, &sent, &two).is_empty());
+    let three = Arc::new(changed(3).remove(LISTENER, "web").build());
+    assert_eq!(show(&stream.on_snapshot(&three)), ["Listener -web"]);
+
+    // The same for one that comes back.
+    let mut stream = DeltaStream::new(envoy());
+    let claim = |type_url, names: &[&str]| {
+        let known = one.resources(type_url).unwrap().iter();
+        let versions = known.map(|(name, it)| (name.to_owned(), it.version.clone()));
+        DeltaDiscoveryRequest {
+            initial_resource_versions: versions.collect(),
+            ..request(type_url, names, &[])
+        }
+    };
+    let sent = stream.on_request(claim(CLUSTER, &[]), &two).unwrap();
+    assert_eq!(show(&sent), ["Cluster +old"]);
+    let sent = stream.on_request(claim(ENDPOINTS, &["old"]), &two).unwrap();
+    assert_eq!(show(&sent), ["ClusterLoadAssignment +old"]);
 }

@@ -17,6 +17,7 @@ fn config() -> StreamConfig {
         push_order: &PUSH_ORDER,
         commit_type: None,
         staged: &STAGED,
+        warmed: None,
     }
 }
 

@@ -123,3 +123,28 @@ fn what_is_asked_for_anew_waits_for_no_other_type() {
     let route = stream.on_request(request(ROUTE, &["web"]), &two).unwrap();
     assert_eq!(show(&route), ["RouteConfiguration web=new"]);
 }
+
+#[test]
+fn a_changed_cluster_is_followed_by_its_endpoints() {
+    let all = |a: &str| {
+        [(CLUSTER, "a", a), (CLUSTER, "b", "1"), (ENDPOINTS, "a", "1"), (ENDPOINTS, "b", "1")]
+            .map(|(type_url, name, body)| (type_url, name.to_owned(), body.to_owned()))
+    };
+    let at = |revision, a| {
+        let all = all(a);
+        let all = all.each_ref().map(|(t, name, body)| (*t, name.as_str(), body.as_str()));
+        snapshot(revision, &all)
+    };
+    let (one, two) = (at(1, "1"), at(2, "2"));
+    let warmed = Some((CLUSTER, ENDPOINTS));
+    let mut stream = SotwStream::new(StreamConfig { warmed, ..config() });
+    for (type_url, names) in [(CLUSTER, &[][..]), (ENDPOINTS, &["a", "b"][..])] {
+        let sent = stream.on_request(request(type_url, names), &one).unwrap();
+        assert_eq!((sent.len(), sent[0].resources.len()), (1, 2));
+        assert!(stream.on_request(ack(&sent[0], names), &one).unwrap().is_empty());
+    }
+    let sent = stream.on_snapshot(&two);
+    let types: Vec<_> = sent.iter().map(|it| (it.type_url.as_str(), it.resources.len())).collect();
+    assert_eq!(types, [(CLUSTER, 2), (ENDPOINTS, 1)]);
+    assert_eq!(body(&sent[1].resources[0]), "a=1");
+}

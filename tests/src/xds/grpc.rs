@@ -155,6 +155,12 @@ impl Client {
         Ok(Answers { texts: counts("texts"), failed: counts("failed"), message, took })
     }
 
+    /// Process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it as a crash does.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.process.kill()

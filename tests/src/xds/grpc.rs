@@ -54,7 +54,7 @@ impl Server {
 /// What calls are like.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// How many, one after the other.
+    /// How many.
     pub number: u32,
     /// The method of the server: `Who`, `Flaky` or `Slow`.
     pub method: &'static str,
@@ -62,6 +62,8 @@ pub struct Calls {
     pub headers: Vec<(&'static str, String)>,
     /// Whether each has a connection of its own.
     pub fresh: bool,
+    /// Whether they begin at once, and not one after the other.
+    pub together: bool,
     /// Until the client gives up; a mesh that has a timeout of its own is quicker.
     pub deadline: Duration,
 }
@@ -71,7 +73,8 @@ impl Calls {
     #[must_use]
     pub const fn who(number: u32) -> Self {
         let headers = Vec::new();
-        Self { number, method: "Who", headers, fresh: false, deadline: Duration::from_secs(10) }
+        let deadline = Duration::from_secs(10);
+        Self { number, method: "Who", headers, fresh: false, together: false, deadline }
     }
 }
 
@@ -138,6 +141,7 @@ impl Client {
             "method": calls.method,
             "headers": calls.headers,
             "fresh": calls.fresh,
+            "together": calls.together,
             "deadline": calls.deadline.as_secs_f64(),
         });
         writeln!(self.input, "{ask}").with_context(|| self.said())?;

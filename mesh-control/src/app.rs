@@ -1,7 +1,7 @@
 //! Puts the control plane together and runs it: the only place that starts tasks and threads.
 //! Tests build it the same way as the program does.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthBook::new(&world, warm_up, metrics.health.clone(), Instant::now());
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
-    let proxies = translate(&mut tasks, &world, &health, &shutdown);
+    let proxies = translate(&mut tasks, (&world, &config.proxy_address), &health, &shutdown);
     let standard = (proxies.envoy(), proxies.grpc());
     let publisher = Publisher::new(
         Arc::clone(&world),
@@ -271,11 +271,11 @@ fn start(writer: Writer) -> anyhow::Result<oneshot::Receiver<()>> {
 /// Has everything translated for Envoy and gRPC clients.
 fn translate(
     tasks: &mut JoinSet<anyhow::Result<()>>,
-    world: &Arc<World>,
+    (world, addresses): (&Arc<World>, &[IpAddr]),
     health: &HealthBook,
     shutdown: &CancellationToken,
 ) -> Arc<ProxyBook> {
-    let proxies = Arc::new(ProxyBook::new(Arc::clone(world)));
+    let proxies = Arc::new(ProxyBook::new(Arc::clone(world), addresses.to_vec()));
     let (book, known, shutdown) = (Arc::clone(&proxies), health.snapshots(), shutdown.clone());
     tasks.spawn(async move {
         book.run(known, shutdown).await;

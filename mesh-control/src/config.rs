@@ -1,7 +1,7 @@
 //! The command line. Everything has a default: `mesh-control` alone starts on loopback.
 
 use std::fs::{OpenOptions, create_dir_all};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +64,12 @@ pub struct Config {
     )]
     pub xds_max_connection_age: Duration,
 
+    /// Where each node's Envoy listens beside the loopback addresses, for applications in network
+    /// namespaces of their own: the same address on every node, reachable from that node only, such as
+    /// 169.254.77.1; one of each family at most
+    #[arg(long, env = "MESH_PROXY_ADDRESS", value_name = "IP", value_delimiter = ',', value_parser = proxy_address)]
+    pub proxy_address: Vec<IpAddr>,
+
     /// How much of the traffic is remembered.
     #[command(flatten)]
     pub traffic: TrafficConfig,
@@ -90,6 +96,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write 500ms, 5s or 1m"))
 }
 
+fn proxy_address(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = text.parse().map_err(|_invalid| format!("{text:?} is no IP address"))?;
+    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+        return Err(format!("{ip} is no address of a node: take a link-local or a private one"));
+    }
+    Ok(ip)
+}
+
 /// What the configuration gets wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -104,11 +118,20 @@ pub enum ConfigError {
         /// Its value.
         address: SocketAddr,
     },
+    /// Nobody could say which of them connections go to.
+    #[error("--proxy-address {0} and {1}: give one of each family at most")]
+    TwoAddresses(IpAddr, IpAddr),
 }
 
 impl Config {
     /// Checks what the options say together.
-    pub const fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (n, first) in self.proxy_address.iter().enumerate() {
+            let mut others = self.proxy_address.iter().skip(n + 1);
+            if let Some(second) = others.find(|it| it.is_ipv4() == first.is_ipv4()) {
+                return Err(ConfigError::TwoAddresses(*first, *second));
+            }
+        }
         if self.insecure {
             return Ok(());
         }
@@ -137,6 +160,7 @@ impl Config {
             format!("--insecure {}", self.insecure),
             format!("--health-warmup {:?}", self.health_warmup),
             format!("--xds-max-connection-age {:?}", self.xds_max_connection_age),
+            format!("--proxy-address {:?}", self.proxy_address),
             format!("--history-memory {}", self.traffic.history_memory),
             format!("--max-series {}", self.traffic.max_series),
             format!("--log-format {:?}", self.log_format),

@@ -172,6 +172,7 @@ impl Running {
             insecure: false,
             health_warmup,
             xds_max_connection_age: Duration::from_mins(30),
+            proxy_address: Vec::new(),
             traffic: TrafficConfig::default(),
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),

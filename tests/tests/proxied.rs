@@ -4,13 +4,18 @@
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use mesh_tests::control::ControlPlane;
 use mesh_tests::manifest::Manifest;
+use mesh_tests::meshctl::Meshctl;
+use mesh_tests::netns::NetNs;
+use mesh_tests::node::Node;
 use mesh_tests::process::Place;
-use mesh_tests::testbed::{PORT, SMALL, Testbed, VIP, VIP6, backend, backend6};
+use mesh_tests::testbed::{self, PORT, SMALL, Testbed, VIP, VIP6, backend, backend6};
 use mesh_tests::wait::eventually;
 use mesh_tests::xds::{Answers, Calls, Client, Server, envoy};
 use nix::sys::signal::{Signal, kill};
@@ -64,9 +69,24 @@ struct World {
 impl World {
     /// A node whose agent runs Envoy, and a service of two versions.
     fn start(what: &str, spec: &str) -> anyhow::Result<Self> {
+        let netns = testbed::namespace(what)?;
+        let control = ControlPlane::start(&netns)?;
+        Self::start_with(what, spec, netns, control)
+    }
+
+    /// The same, with a control plane that is there already.
+    fn start_with(
+        what: &str,
+        spec: &str,
+        netns: Arc<NetNs>,
+        control: ControlPlane,
+    ) -> anyhow::Result<Self> {
         let program = envoy()?;
         let program = program.to_str().context("not UTF-8")?;
-        let bed = Testbed::start_with(what, &[&SMALL[..], &["--envoy", program]].concat())?;
+        let mut node = Node::prepare(&netns, what, &[&SMALL[..], &["--envoy", program]].concat())?;
+        node.run()?;
+        node.wait_ready()?;
+        let bed = Testbed { meshctl: Meshctl::new(&netns)?, node, control, netns };
         let outside = Place::in_netns(&bed.netns);
         let mut servers = Vec::new();
         for (n, version) in [(0, "v1"), (1, "v2")] {
@@ -170,6 +190,35 @@ fn connections_go_to_envoy_and_past_it_when_it_has_gone() -> anyhow::Result<()> 
     ensure!(again != pid, "the same process");
     let metrics = world.bed.node.metrics()?;
     metrics.expect("mesh_agent_proxy_restarts_total", &[], 1).map_err(anyhow::Error::msg)
+}
+
+/// As pods are: each in a network namespace of its own, where the loopback is another place.
+#[test]
+fn applications_in_namespaces_of_their_own_reach_it_at_an_address_of_the_node() -> anyhow::Result<()>
+{
+    let netns = testbed::namespace("pods")?;
+    netns.ip(&["addr add 169.254.77.1/32 dev lo", "addr add fd4d::1/128 dev lo nodad"])?;
+    let pod = NetNs::create("pod")?;
+    pod.pair(("eth0", "10.88.0.2/24"), &netns, ("pod0", "10.88.0.1/24"))?;
+    pod.ip(&["route add default via 10.88.0.1"])?;
+    netns.ip(&["addr add fd88::1/64 dev pod0 nodad"])?;
+    pod.ip(&["addr add fd88::2/64 dev eth0 nodad", "route add default via fd88::1"])?;
+    let control = ControlPlane::start_with(&netns, &["--proxy-address", "169.254.77.1,fd4d::1"])?;
+    let mut world = World::start_with("pods", RULES, Arc::clone(&netns), control)?;
+    world.goes("redirected")?;
+    let place = Place::in_netns(&pod).and_cgroup(world.bed.node.cgroup());
+    for vip in [VIP.into(), SocketAddr::from(VIP6)] {
+        let mut client = Client::start(&place, &vip.to_string(), None)?;
+        let answers = client.call(&calls(20, "tester"))?;
+        ensure!(answers.of("v2") == 20, "{vip}: {answers:?}");
+    }
+    // Where the node has no such address, its own namespace is served all the same.
+    netns.ip(&["addr del 169.254.77.1/32 dev lo"])?;
+    eventually(|| {
+        let dump = world.bed.node.dump().map_err(|error| error.to_string())?;
+        if dump.contains(" 127.0.0.1:2") { Ok(()) } else { Err(dump) }
+    })?;
+    world.redirected()
 }
 
 #[test]

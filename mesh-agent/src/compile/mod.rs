@@ -13,7 +13,7 @@ mod tests;
 pub mod timeouts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use mesh_api::model::{
@@ -74,6 +74,14 @@ impl Family {
         match self {
             Self::V4 => Self::V6,
             Self::V6 => Self::V4,
+        }
+    }
+
+    /// The address at which a network namespace reaches itself.
+    pub(crate) const fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
         }
     }
 
@@ -187,7 +195,7 @@ impl<'a> Origin<'a> {
     pub fn plan(&self, ejected: &BTreeSet<(IpKey, u16)>, kernel: Kernel) -> Plan {
         match self.via {
             Via::Endpoints | Via::AnyEndpoint => self.plan_endpoints(ejected, kernel),
-            Via::Proxy(port) => proxy::to_proxy(self, port),
+            Via::Proxy(at) => proxy::to_proxy(self, at),
             Via::Nobody => proxy::to_nobody(self),
         }
     }

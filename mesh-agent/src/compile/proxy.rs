@@ -1,8 +1,9 @@
 //! Services with rules for requests, which the kernel does not see: the node's Envoy takes the place
 //! of their endpoints, and does for them what the kernel does otherwise.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_api::model::{Label, OnNoProxy};
 use mesh_common::addr::IpKey;
@@ -17,7 +18,7 @@ use crate::world::{Level, Member};
 pub struct Want {
     /// Of its addresses.
     pub family: Family,
-    /// Where Envoy listens for it, on the loopback address of the family.
+    /// The port on which Envoy listens for it.
     pub port: u16,
     /// What happens without it.
     pub otherwise: OnNoProxy,
@@ -31,38 +32,36 @@ pub enum Via {
     Endpoints,
     /// The same; but where there is no such rule, any endpoint is better than none.
     AnyEndpoint,
-    /// To this port of the loopback address.
-    Proxy(u16),
+    /// To Envoy, which listens there.
+    Proxy(SocketAddr),
     /// They are refused.
     Nobody,
 }
 
-/// What stands for Envoy among the endpoints: always the same, so that it is known again.
-static MEMBERS: LazyLock<Option<[Arc<Member>; 2]>> = LazyLock::new(|| {
+/// What stands for Envoy among the endpoints, by its address: always the same, so that it is known
+/// again.
+static MEMBERS: Mutex<BTreeMap<IpAddr, Arc<Member>>> = Mutex::new(BTreeMap::new());
+
+fn member(address: IpAddr) -> Option<Arc<Member>> {
+    let mut members = MEMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(member) = members.get(&address) {
+        return Some(Arc::clone(member));
+    }
     let (name, workload): (_, Label) = ("proxy".parse().ok()?, "proxy".parse().ok()?);
-    let member = |family| Member {
+    let member = Arc::new(Member {
         name,
         version: None,
         workload: Some(workload),
         ports: Box::default(),
-        address: loopback(family),
+        address,
         weight: 1,
         level: Level::Node,
         serving: true,
         health: None,
         is_proxy: true,
-    };
-    let v4 = member(Family::V4);
-    let v6 = Member { address: loopback(Family::V6), ..v4.clone() };
-    Some([v4.into(), v6.into()])
-});
-
-/// Where Envoy listens.
-const fn loopback(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    }
+    });
+    members.insert(address, Arc::clone(&member));
+    Some(member)
 }
 
 impl Origin<'_> {
@@ -84,15 +83,10 @@ impl Origin<'_> {
 
 /// Everything to Envoy: it checks, ejects, limits and waits for the endpoints. How many connections a
 /// service may have is looked at before.
-pub(super) fn to_proxy(origin: &Origin<'_>, port: u16) -> Plan {
-    let shares = MEMBERS.iter().flatten().filter(|it| Family::of(it.address) == origin.family);
-    let share = |member: &Arc<Member>| Share {
-        addr: IpKey::from_ip(member.address),
-        port,
-        weight: 1,
-        member: Arc::clone(member),
-    };
-    let shares = shares.map(share).collect();
+pub(super) fn to_proxy(origin: &Origin<'_>, at: SocketAddr) -> Plan {
+    let share =
+        |member| Share { addr: IpKey::from_ip(at.ip()), port: at.port(), weight: 1, member };
+    let shares = member(at.ip()).map(share).into_iter().collect();
     let breaker = origin.group.config.as_ref().and_then(|config| config.circuit_breaker.as_ref());
     let most = breaker.and_then(|breaker| breaker.service.max_connections).unwrap_or(0);
     let service = Thresholds { max_connections: most, ..Thresholds::default() };

@@ -4,9 +4,8 @@
 //! interface is silent, while another Envoy takes over or its main thread is busy, its listeners are
 //! believed in as long as they take connections, but not for ever.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,6 @@ use super::ProxyState;
 use super::admin::{AdminError, Line};
 use super::look::{Look, Said};
 use super::own::Own;
-use crate::compile::Family;
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -173,20 +171,12 @@ impl Follower {
     /// Whether the listeners that it named last still take connections.
     async fn believed(&mut self) -> bool {
         let ProxyState::Ready(listeners) = &self.known.state else { return false };
-        let Some(address) = first(listeners) else { return false };
+        let Some(((_, port), ip)) = listeners.first_key_value() else { return false };
+        let address = SocketAddr::new(*ip, *port);
         let since = *self.silent.get_or_insert_with(Instant::now);
         since.elapsed() < BELIEF
             && matches!(timeout(SOON, TcpStream::connect(address)).await, Ok(Ok(_)))
     }
-}
-
-fn first(listeners: &BTreeSet<(Family, u16)>) -> Option<SocketAddr> {
-    let (family, port) = listeners.first()?;
-    let ip: IpAddr = match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
-    };
-    Some(SocketAddr::new(ip, *port))
 }
 
 fn say(now: &Known) {

@@ -2,13 +2,15 @@
 //! names those as well that still wait for their routes, to which nobody can connect (seen with Envoy
 //! 1.40). In `/config_dump`, one that takes connections has an `active_state`.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use serde::Deserialize;
 
+use super::Listeners;
 use super::admin::{AdminError, Line};
 use crate::compile::Family;
 
@@ -24,20 +26,17 @@ const LISTENERS: &str = "/config_dump?resource=dynamic_listeners&mask=active_sta
 pub(super) enum Said {
     /// It starts.
     Starting,
-    /// It takes connections at these ports of the loopback addresses.
+    /// It takes connections.
     Ready(Listeners),
     /// It ends, or somebody wants it to be taken for ill.
     Ending,
 }
 
-/// Where connections are taken.
-type Listeners = Arc<BTreeSet<(Family, u16)>>;
-
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// The versions before the listeners were read, and what these were.
-    seen: Option<(Bytes, Listeners)>,
+    /// The versions before the listeners were read, and where these are.
+    seen: Option<(Bytes, BTreeSet<SocketAddr>)>,
 }
 
 impl Look {
@@ -54,18 +53,44 @@ impl Look {
             });
         }
         let versions = page(line, VERSIONS).await?;
-        let known = self.seen.as_ref().filter(|(before, _)| *before == versions);
-        let listeners = if let Some((_, listeners)) = known {
-            Arc::clone(listeners)
+        let known = self.seen.take().filter(|(before, _)| *before == versions);
+        let found = if let Some((_, found)) = known {
+            found
         } else {
             let dump = page(line, LISTENERS).await?;
-            let found = listeners(&dump).map_err(|error| AdminError::Answer(error.to_string()))?;
-            let found = Arc::new(found);
-            self.seen = Some((versions, Arc::clone(&found)));
-            found
+            listeners(&dump).map_err(|error| AdminError::Answer(error.to_string()))?
         };
-        Ok(Said::Ready(listeners))
+        let reachable = choose(&found, &own_addresses());
+        self.seen = Some((versions, found));
+        Ok(Said::Ready(Arc::new(reachable)))
     }
+}
+
+/// The addresses of this network namespace's interfaces. Envoy may listen at one that is not there.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let found = getifaddrs().inspect_err(|error| {
+        tracing::warn!(%error, "cannot read the addresses of this node: Envoy is reached on loopback only");
+    });
+    let ip = |at: InterfaceAddress| {
+        let address = at.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+    };
+    found.into_iter().flatten().filter_map(ip).collect()
+}
+
+/// Of all listeners, the one for each family and port that most can reach.
+fn choose(all: &BTreeSet<SocketAddr>, own: &BTreeSet<IpAddr>) -> BTreeMap<(Family, u16), IpAddr> {
+    let mut found = BTreeMap::new();
+    for at in all {
+        let (family, ip) = (Family::of(at.ip()), at.ip());
+        if ip.is_loopback() || ip.is_unspecified() {
+            found.entry((family, at.port())).or_insert(family.loopback());
+        } else if own.contains(&ip) {
+            found.insert((family, at.port()), ip);
+        }
+    }
+    found
 }
 
 async fn page(line: &mut Line, path: &str) -> Result<Bytes, AdminError> {
@@ -116,8 +141,8 @@ struct SocketAddress {
     port_value: Option<u16>,
 }
 
-/// Where connections to the loopback addresses are taken.
-fn listeners(dump: &[u8]) -> Result<BTreeSet<(Family, u16)>, serde_json::Error> {
+/// Where connections are taken.
+fn listeners(dump: &[u8]) -> Result<BTreeSet<SocketAddr>, serde_json::Error> {
     let dump: Dump = serde_json::from_slice(dump)?;
     let mut found = BTreeSet::new();
     let active = dump.configs.into_iter().filter_map(|config| config.active_state?.listener);
@@ -125,11 +150,7 @@ fn listeners(dump: &[u8]) -> Result<BTreeSet<(Family, u16)>, serde_json::Error> 
         let more = additional_addresses.into_iter().filter_map(|it| it.address);
         for address in address.into_iter().chain(more).filter_map(|it| it.socket_address) {
             let Ok(ip) = address.address.parse::<IpAddr>() else { continue };
-            if let Some(port) = address.port_value
-                && (ip.is_loopback() || ip.is_unspecified())
-            {
-                found.insert((Family::of(ip), port));
-            }
+            found.extend(address.port_value.map(|port| SocketAddr::new(ip, port)));
         }
     }
     Ok(found)
@@ -166,8 +187,27 @@ mod tests {
             listener("0.0.0.0", 6),
         );
         let found = listeners(dump.as_bytes()).unwrap();
-        assert_eq!(found, [(Family::V4, 1), (Family::V4, 6), (Family::V6, 2)].into());
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let all = ["127.0.0.1:1", "[::1]:2", "10.0.0.1:5", "0.0.0.0:6"].map(at);
+        assert_eq!(found, all.into());
+        let (v4, v6) = (Family::V4.loopback(), Family::V6.loopback());
+        let local = [((Family::V4, 1), v4), ((Family::V4, 6), v4), ((Family::V6, 2), v6)];
+        assert_eq!(choose(&found, &BTreeSet::new()), local.into(), "it is not here");
         assert_eq!(listeners(b"{}").unwrap(), [].into());
         listeners(b"nothing").unwrap_err();
+    }
+
+    #[test]
+    fn an_address_that_all_namespaces_reach_goes_first() {
+        let node: IpAddr = "169.254.77.1".parse().unwrap();
+        let all = ["127.0.0.1:1", "169.254.77.1:1", "[::1]:1"].map(|it| it.parse().unwrap());
+        let found = choose(&all.into(), &[node].into());
+        let v6 = Family::V6.loopback();
+        assert_eq!(found, [((Family::V4, 1), node), ((Family::V6, 1), v6)].into());
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback_address() {
+        assert!(own_addresses().contains(&Family::V4.loopback()));
     }
 }

@@ -13,7 +13,8 @@ pub mod metrics;
 pub mod open;
 pub mod own;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::compile::Family;
@@ -24,17 +25,23 @@ pub enum ProxyState {
     /// There is none, or it does not answer, or it is not ready.
     #[default]
     Absent,
-    /// It is ready, and listens on these ports of the loopback address of the family.
-    Ready(Arc<BTreeSet<(Family, u16)>>),
+    /// It is ready, and listens there.
+    Ready(Listeners),
 }
 
+/// Where connections of a family are taken on a port: an address of this node that all of its network
+/// namespaces can reach, where there is one, else the loopback address.
+pub type Listeners = Arc<BTreeMap<(Family, u16), IpAddr>>;
+
 impl ProxyState {
-    /// Whether it listens there.
+    /// Where it listens on a port.
     #[must_use]
-    pub fn listens(&self, family: Family, port: u16) -> bool {
+    pub fn listens(&self, family: Family, port: u16) -> Option<SocketAddr> {
         match self {
-            Self::Absent => false,
-            Self::Ready(listeners) => listeners.contains(&(family, port)),
+            Self::Absent => None,
+            Self::Ready(listeners) => {
+                listeners.get(&(family, port)).map(|ip| SocketAddr::new(*ip, port))
+            }
         }
     }
 }

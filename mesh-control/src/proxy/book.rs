@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const LONG: Duration = Duration::from_hours(1);
 /// The snapshots for Envoy and gRPC, and what is to become of them.
 #[derive(Debug)]
 pub struct ProxyBook {
+    /// Where Envoy listens beside the loopback addresses.
+    addresses: Vec<IpAddr>,
     pending: Mutex<Pending>,
     wake: Notify,
     envoy: watch::Sender<Option<Arc<Snapshot>>>,
@@ -35,10 +38,12 @@ struct Pending {
 }
 
 impl ProxyBook {
-    /// Of this world, and those to come. Nothing is published before [`ProxyBook::run`].
+    /// Of this world, and those to come; Envoy listens at these addresses beside the loopback.
+    /// Nothing is published before [`ProxyBook::run`].
     #[must_use]
-    pub fn new(world: Arc<World>) -> Self {
+    pub fn new(world: Arc<World>, addresses: Vec<IpAddr>) -> Self {
         Self {
+            addresses,
             pending: Mutex::new(Pending { world, changed: BTreeSet::new() }),
             wake: Notify::new(),
             envoy: watch::Sender::new(None),
@@ -74,7 +79,7 @@ impl ProxyBook {
         mut health: watch::Receiver<Option<Arc<Snapshot>>>,
         shutdown: CancellationToken,
     ) {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(self.addresses.clone());
         let mut known = Arc::new(Snapshot::default());
         let world = Arc::clone(&self.lock().world);
         let mut warm = !is_checked(&world);
@@ -137,7 +142,7 @@ impl ProxyBook {
 /// Of nothing.
 impl Default for ProxyBook {
     fn default() -> Self {
-        Self::new(Arc::default())
+        Self::new(Arc::default(), Vec::new())
     }
 }
 

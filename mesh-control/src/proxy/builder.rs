@@ -5,6 +5,7 @@
 //! last usable endpoint or got its first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Of nothing yet, with an Envoy that listens at these addresses beside the loopback.
+    #[must_use]
+    pub fn new(addresses: Vec<IpAddr>) -> Self {
+        Self { facts: Facts::new(addresses), ..Self::default() }
+    }
+
     /// What clients get.
     #[must_use]
     pub const fn snapshots(&self) -> &Snapshots {

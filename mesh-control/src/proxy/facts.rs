@@ -2,6 +2,7 @@
 //! beside the world, which has no list of a service's endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::model::{
@@ -20,9 +21,15 @@ pub(super) struct Facts {
     homes: BTreeMap<ObjectName, Home>,
     members: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     health: BTreeMap<ObjectName, Health>,
+    /// Where Envoy listens beside the loopback addresses.
+    addresses: Vec<IpAddr>,
 }
 
 impl Facts {
+    pub(super) fn new(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, ..Self::default() }
+    }
+
     pub(super) fn world(&self) -> &World {
         &self.world
     }
@@ -90,6 +97,10 @@ impl Mesh for Facts {
             Some(Instance { endpoint: endpoint(&self.world, name)?, health })
         };
         members.filter_map(instance).collect()
+    }
+
+    fn proxy_addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 }
 

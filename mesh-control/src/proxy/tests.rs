@@ -247,7 +247,7 @@ async fn nothing_is_said_before_health_is_known() {
     let mut world = bench.world;
     let checked = model(wire_check("shop/other", true));
     world.put(Stored { object: checked, resource_version: 1 });
-    let book = ProxyBook::new(Arc::new(world));
+    let book = ProxyBook::new(Arc::new(world), Vec::new());
     let (health, known) = watch::channel(None);
     let (mut envoy, shutdown) = (book.envoy(), CancellationToken::new());
     let resource = |status: wire::HealthStatus| {

@@ -21,6 +21,7 @@ mod shared;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use mesh_api::model::{
     Destination, Endpoint, Health, LoadBalancer, ObjectName, Protocol, Service, ServiceConfig,
@@ -67,6 +68,10 @@ pub trait Mesh {
     fn service(&self, name: &ObjectName) -> Option<&Service>;
     /// All endpoints of a service, in any order.
     fn instances(&self, service: &ObjectName) -> Vec<Instance<'_>>;
+    /// Where Envoy listens beside the loopback addresses.
+    fn proxy_addresses(&self) -> &[IpAddr] {
+        &[]
+    }
 }
 
 /// A service to translate.

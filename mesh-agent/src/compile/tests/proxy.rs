@@ -1,5 +1,7 @@
 //! Services with rules for requests: who asks for Envoy, and what each way is in the maps.
 
+use std::net::SocketAddr;
+
 use mesh_api::model::{
     CircuitBreaker, OnNoProxy, PathMatch, RequestRule, RouteMatch, Thresholds, Timeouts,
 };
@@ -85,8 +87,9 @@ fn envoy_is_the_only_backend_and_does_what_the_kernel_did() {
         Some(Box::new(Timeouts { connect: Some(Duration::from_secs(1)), ..Timeouts::default() }));
     config.acceleration = mesh_api::model::Acceleration::On;
     let world = world_with(config);
-    for (family, address) in [(Family::V4, "127.0.0.1"), (Family::V6, "::1")] {
-        let plan = origin(&world, family).through(Via::Proxy(PORT)).plan(&BTreeSet::new(), KERNEL);
+    for (family, address) in [(Family::V4, "169.254.77.1"), (Family::V6, "::1")] {
+        let via = Via::Proxy(SocketAddr::new(address.parse().unwrap(), PORT));
+        let plan = origin(&world, family).through(via).plan(&BTreeSet::new(), KERNEL);
         let [only] = &plan.shares[..] else { panic!("{:?}", plan.shares) };
         assert_eq!((only.addr.to_ip().to_string().as_str(), only.port), (address, PORT));
         assert!(only.member.is_proxy && only.member.name.as_str() == "proxy");
@@ -95,7 +98,7 @@ fn envoy_is_the_only_backend_and_does_what_the_kernel_did() {
         assert_eq!(plan.policy.timeouts, Guards::default().timeouts);
         assert_eq!(plan.head.algorithm, Algorithm::ALIAS);
         assert_eq!(plan.head.flags, ServiceFlags::GUARDED);
-        let again = origin(&world, family).through(Via::Proxy(PORT)).plan(&BTreeSet::new(), KERNEL);
+        let again = origin(&world, family).through(via).plan(&BTreeSet::new(), KERNEL);
         assert!(Arc::ptr_eq(&only.member, &again.shares[0].member), "it is known again");
     }
 }

@@ -77,11 +77,11 @@ impl Course {
     /// The way from now on.
     fn next(before: Before, want: Want, proxy: &ProxyState, now: Duration) -> Self {
         let course = |via, standing| Self { want, via, standing };
-        if proxy.listens(want.family, want.port) {
-            return course(Via::Proxy(want.port), Standing::Redirected);
+        if let Some(at) = proxy.listens(want.family, want.port) {
+            return course(Via::Proxy(at), Standing::Redirected);
         }
         let failed = match want.otherwise {
-            OnNoProxy::Bypass => course(Via::Endpoints, Standing::Bypassed),
+            OnNoProxy::Bypass => course(Via::AnyEndpoint, Standing::Bypassed),
             OnNoProxy::Refuse => course(Via::Nobody, Standing::Refused),
         };
         if *proxy == ProxyState::Absent {
@@ -97,7 +97,7 @@ impl Course {
             },
         };
         let works = match kept {
-            Via::Proxy(port) => proxy.listens(want.family, port),
+            Via::Proxy(at) => proxy.listens(want.family, at.port()) == Some(at),
             Via::Endpoints | Via::AnyEndpoint | Via::Nobody => true,
         };
         if works && now < until { course(kept, Standing::Waiting(until)) } else { failed }

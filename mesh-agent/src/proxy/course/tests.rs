@@ -1,5 +1,6 @@
 //! Ways under test: each row of the module's picture, and that no walk through it breaks a promise.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_api::model::Protocol;
@@ -24,8 +25,15 @@ fn want(port: u16, otherwise: OnNoProxy) -> Want {
     Want { family: Family::V4, port, otherwise }
 }
 
+/// To Envoy on the loopback.
+fn at(port: u16) -> Via {
+    Via::Proxy(SocketAddr::new(Family::V4.loopback(), port))
+}
+
 fn listening(ports: &[u16]) -> ProxyState {
-    ProxyState::Ready(Arc::new(ports.iter().map(|port| (Family::V4, *port)).collect()))
+    ProxyState::Ready(Arc::new(
+        ports.iter().map(|port| ((Family::V4, *port), Family::V4.loopback())).collect(),
+    ))
 }
 
 /// One service, followed.
@@ -82,7 +90,7 @@ impl One {
 #[test]
 fn an_envoy_that_listens_gets_the_connections() {
     let mut one = One::new(listening(&[PORT]), false);
-    assert_eq!(one.wants(want(PORT, OnNoProxy::Refuse)), Via::Proxy(PORT));
+    assert_eq!(one.wants(want(PORT, OnNoProxy::Refuse)), at(PORT));
     assert_eq!(one.counts(), [1, 0, 0, 0]);
     one.want = None;
     assert_eq!(one.follow(), Via::Endpoints);
@@ -99,13 +107,14 @@ fn a_service_that_works_waits_for_its_listener() {
     one.at(5 * SECOND);
     one.follow();
     assert_eq!(one.courses.next(), Some(6 * SECOND), "another change does not begin anew");
-    assert_eq!(one.proxy(listening(&[PORT])), Via::Proxy(PORT));
+    assert_eq!(one.proxy(listening(&[PORT])), at(PORT));
     assert_eq!(one.courses.next(), None);
 }
 
 #[test]
 fn it_does_not_wait_for_ever() {
-    for (otherwise, via) in [(OnNoProxy::Bypass, Via::Endpoints), (OnNoProxy::Refuse, Via::Nobody)]
+    for (otherwise, via) in
+        [(OnNoProxy::Bypass, Via::AnyEndpoint), (OnNoProxy::Refuse, Via::Nobody)]
     {
         let mut one = One::new(listening(&[]), true);
         one.wants(want(PORT, otherwise));
@@ -113,19 +122,20 @@ fn it_does_not_wait_for_ever() {
         assert_eq!(one.at(PATIENCE), via);
         one.follow();
         assert_eq!((one.via(), one.courses.next()), (via, None), "nor does it begin again");
-        assert_eq!(one.proxy(listening(&[PORT])), Via::Proxy(PORT));
+        assert_eq!(one.proxy(listening(&[PORT])), at(PORT));
     }
 }
 
 #[test]
 fn without_an_envoy_nobody_waits() {
-    for (otherwise, via) in [(OnNoProxy::Bypass, Via::Endpoints), (OnNoProxy::Refuse, Via::Nobody)]
+    for (otherwise, via) in
+        [(OnNoProxy::Bypass, Via::AnyEndpoint), (OnNoProxy::Refuse, Via::Nobody)]
     {
         let mut one = One::new(listening(&[PORT]), true);
         one.wants(want(PORT, otherwise));
         assert_eq!(one.proxy(ProxyState::Absent), via);
         assert_eq!(one.proxy(listening(&[])), via, "it comes back without its listeners");
-        assert_eq!(one.proxy(listening(&[PORT])), Via::Proxy(PORT));
+        assert_eq!(one.proxy(listening(&[PORT])), at(PORT));
     }
     let mut one = One::new(listening(&[]), true);
     one.wants(want(PORT, OnNoProxy::Refuse));
@@ -135,7 +145,7 @@ fn without_an_envoy_nobody_waits() {
 #[test]
 fn a_new_service_has_nothing_to_wait_with() {
     let mut one = One::new(listening(&[]), false);
-    assert_eq!(one.wants(want(PORT, OnNoProxy::Bypass)), Via::Endpoints);
+    assert_eq!(one.wants(want(PORT, OnNoProxy::Bypass)), Via::AnyEndpoint);
     assert_eq!(one.counts(), [0, 0, 1, 0]);
 }
 
@@ -143,11 +153,11 @@ fn a_new_service_has_nothing_to_wait_with() {
 fn another_port_is_waited_for_at_the_old_one_while_that_is_there() {
     let mut one = One::new(listening(&[PORT]), false);
     one.wants(want(PORT, OnNoProxy::Refuse));
-    assert_eq!(one.wants(want(PORT + 1, OnNoProxy::Refuse)), Via::Proxy(PORT));
+    assert_eq!(one.wants(want(PORT + 1, OnNoProxy::Refuse)), at(PORT));
     assert_eq!(one.counts(), [0, 1, 0, 0]);
-    assert_eq!(one.proxy(listening(&[PORT, PORT + 1])), Via::Proxy(PORT + 1));
+    assert_eq!(one.proxy(listening(&[PORT, PORT + 1])), at(PORT + 1));
     one.wants(want(PORT, OnNoProxy::Refuse));
-    assert_eq!(one.wants(want(PORT + 2, OnNoProxy::Refuse)), Via::Proxy(PORT));
+    assert_eq!(one.wants(want(PORT + 2, OnNoProxy::Refuse)), at(PORT));
     assert_eq!(one.proxy(listening(&[])), Via::Nobody, "not where nobody listens");
 }
 
@@ -210,14 +220,15 @@ proptest! {
                 }
             }
             let via = one.via();
-            if let Via::Proxy(port) = via {
-                prop_assert!(proxy.listens(Family::V4, port));
+            if let Via::Proxy(at) = via {
+                prop_assert_eq!(proxy.listens(Family::V4, at.port()), Some(at));
             }
-            let listens = one.want.is_some_and(|want| proxy.listens(Family::V4, want.port));
+            let listens =
+                one.want.is_some_and(|want| proxy.listens(Family::V4, want.port).is_some());
             prop_assert_eq!(one.counts()[0] == 1, listens);
             match one.want {
                 None => prop_assert_eq!((via, one.counts()), (Via::Endpoints, [0; 4])),
-                Some(want) if listens => prop_assert_eq!(via, Via::Proxy(want.port)),
+                Some(want) if listens => prop_assert_eq!(via, at(want.port)),
                 Some(_) => {}
             }
             if one.counts()[1] == 1 {

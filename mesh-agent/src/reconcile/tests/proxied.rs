@@ -15,7 +15,7 @@ const PORT: u16 = 20_001;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn listening() -> ProxyState {
-    ProxyState::Ready(Arc::new([(Family::V4, PORT)].into()))
+    ProxyState::Ready(Arc::new([((Family::V4, PORT), Family::V4.loopback())].into()))
 }
 
 /// What asks for Envoy.

@@ -29,13 +29,18 @@ pub(super) fn listener(view: &View<'_>, proxied: &Proxied<'_>, name: &str) -> Li
         name: HCM.to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(any(&manager(view, proxied, name)))),
     };
+    let more = view.mesh.proxy_addresses();
+    let additional = |ip: String| AdditionalAddress {
+        address: address(ip, port),
+        ..AdditionalAddress::default()
+    };
+    let all = ["::1".to_owned()].into_iter().chain(more.iter().map(ToString::to_string));
     Listener {
         name: name.to_owned(),
         address: address("127.0.0.1".to_owned(), port),
-        additional_addresses: vec![AdditionalAddress {
-            address: address("::1".to_owned(), port),
-            ..AdditionalAddress::default()
-        }],
+        additional_addresses: all.map(additional).collect(),
+        // A node may get the address later, or never.
+        freebind: if more.is_empty() { None } else { switch(true) },
         stat_prefix: stat(name),
         filter_chains: vec![FilterChain { filters: vec![connections], ..FilterChain::default() }],
         traffic_direction: TrafficDirection::Outbound.into(),

@@ -37,7 +37,7 @@ use crate::telemetry::metrics::TelemetryMetrics;
 use crate::web::{Sources, Web};
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
-use crate::xds::{Ads, Feeds, Nodes};
+use crate::xds::{Ads, Csds, Feeds, Nodes};
 
 /// How long requests may go on after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -130,6 +130,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let max_age = config.xds_max_connection_age;
     let feeds = Feeds { agents: snapshots, envoy: standard.0, grpc: standard.1 };
     let ads = Ads::service(feeds, book, Arc::clone(&nodes), metrics, max_age, stop);
+    let status = Csds::service(Arc::clone(&nodes), shutdown.clone());
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
     let log = keep_log(&mut tasks, &shutdown);
     let asked = NodesApi::new(Arc::clone(&nodes), log, stored, own, shutdown.clone());
@@ -150,7 +151,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .add_service(telemetry.for_people())
         .add_service(asked.for_agents())
         .add_service(asked.for_people())
-        .add_service(ads);
+        .add_service(ads)
+        .add_service(status);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
     readiness.set(State::Ready);

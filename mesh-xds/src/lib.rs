@@ -8,6 +8,7 @@
 //! - [`backoff::Backoff`]: how long to wait before the next connection attempt.
 //! - [`ads`]: the wire messages and the generated gRPC service. Only this crate names the crate
 //!   they come from.
+//! - [`csds`]: the same of the Client Status Discovery Service.
 //!
 //! Rules of the protocol are quoted where they are implemented, as xDS protocol, "section";
 //! that is the document "xDS REST and gRPC protocol" of the Envoy project.
@@ -16,6 +17,7 @@
 pub mod ads;
 pub mod backoff;
 pub mod client;
+pub mod csds;
 pub mod server;
 pub mod snapshot;
 pub mod translate;

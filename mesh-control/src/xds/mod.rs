@@ -3,6 +3,7 @@
 
 mod age;
 mod clients;
+mod csds;
 mod kind;
 mod nodes;
 mod push;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use clients::{ClientState, ClientTable, SyncState, TypeState};
+pub use csds::Csds;
 pub use kind::ClientKind;
 pub use nodes::Nodes;
 pub use table::{NodeState, NodeTable, Settled};

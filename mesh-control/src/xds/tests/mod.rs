@@ -1,6 +1,7 @@
 //! xDS over a real socket: the client machine of `mesh_xds` against a whole control plane.
 
 mod agent;
+mod csds;
 mod health;
 mod table;
 mod workloads;

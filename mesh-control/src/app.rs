@@ -37,7 +37,7 @@ use crate::telemetry::metrics::TelemetryMetrics;
 use crate::web::{Sources, Web};
 use crate::world::World;
 use crate::writer::{Publisher, Writer, WriterHandle};
-use crate::xds::{Ads, Csds, Feeds, Nodes};
+use crate::xds::{Ads, Csds, Feeds, Lrs, Nodes};
 
 /// How long requests may go on after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -129,6 +129,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
     let max_age = config.xds_max_connection_age;
     let feeds = Feeds { agents: snapshots, envoy: standard.0, grpc: standard.1 };
+    let (every, counted) = (config.load_report_interval, Arc::clone(&metrics));
+    let loads = Lrs::service(feeds.clone(), counted, every, max_age, shutdown.clone());
     let ads = Ads::service(feeds, book, Arc::clone(&nodes), metrics, max_age, stop);
     let status = Csds::service(Arc::clone(&nodes), shutdown.clone());
     let workloads = WorkloadsApi::new(Arc::clone(&nodes));
@@ -152,7 +154,8 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
         .add_service(asked.for_agents())
         .add_service(asked.for_people())
         .add_service(ads)
-        .add_service(status);
+        .add_service(status)
+        .add_service(loads);
     tasks.spawn(serve(router, grpc, shutdown.clone()));
 
     readiness.set(State::Ready);

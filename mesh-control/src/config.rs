@@ -70,6 +70,10 @@ pub struct Config {
     #[arg(long, env = "MESH_PROXY_ADDRESS", value_name = "IP", value_delimiter = ',', value_parser = proxy_address)]
     pub proxy_address: Vec<IpAddr>,
 
+    /// How often Envoy and gRPC clients report what they count of their requests
+    #[arg(long, env = "MESH_LOAD_REPORT_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    pub load_report_interval: Duration,
+
     /// How much of the traffic is remembered.
     #[command(flatten)]
     pub traffic: TrafficConfig,
@@ -161,6 +165,7 @@ impl Config {
             format!("--health-warmup {:?}", self.health_warmup),
             format!("--xds-max-connection-age {:?}", self.xds_max_connection_age),
             format!("--proxy-address {:?}", self.proxy_address),
+            format!("--load-report-interval {:?}", self.load_report_interval),
             format!("--history-memory {}", self.traffic.history_memory),
             format!("--max-series {}", self.traffic.max_series),
             format!("--log-format {:?}", self.log_format),
@@ -180,6 +185,13 @@ impl Config {
             directory.to_owned()
         })
     }
+}
+
+/// A duration of at least a second.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    let least = Duration::from_secs(1);
+    if interval < least { Err("it must be 1s at least".to_owned()) } else { Ok(interval) }
 }
 
 /// The only sure test is to open the file that will be opened; an empty one is as good as none.

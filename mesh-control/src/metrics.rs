@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::health::metrics::HealthMetrics;
 use crate::telemetry::metrics::TelemetryMetrics;
 use crate::world::World;
-use crate::xds::ClientKind;
+use crate::xds::{ClientKind, LoadMetrics};
 
 /// Label of metrics by kind of object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +114,8 @@ pub struct Metrics {
     pub protocol_errors: Counter,
     /// From commit to the acknowledgement of a node that serves it.
     pub convergence_seconds: Histogram,
+    /// What Envoy and gRPC clients report of their requests.
+    pub loads: LoadMetrics,
     /// About the health of endpoints.
     pub health: HealthMetrics,
     /// About traffic.
@@ -154,6 +156,7 @@ impl Metrics {
             protocol_errors: Counter::default(),
             // 0.1 ms to 26 s.
             convergence_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            loads: LoadMetrics::default(),
             health: HealthMetrics::default(),
             telemetry: TelemetryMetrics::default(),
         };
@@ -212,6 +215,7 @@ impl Metrics {
         let it = self.convergence_seconds.clone();
         let help = "From a commit to its acknowledgement by a node that serves it";
         to.register_with_unit("mesh_xds_convergence", help, Unit::Seconds, it);
+        self.loads.register(to);
         self.health.register(to);
         mesh_telemetry::counts().register(to);
         self.telemetry.register(to);

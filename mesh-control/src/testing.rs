@@ -173,6 +173,7 @@ impl Running {
             health_warmup,
             xds_max_connection_age: Duration::from_mins(30),
             proxy_address: Vec::new(),
+            load_report_interval: Duration::from_secs(10),
             traffic: TrafficConfig::default(),
             log_format: LogFormat::Plain,
             trace: TraceArgs::default(),

@@ -8,7 +8,7 @@
 //! - [`backoff::Backoff`]: how long to wait before the next connection attempt.
 //! - [`ads`]: the wire messages and the generated gRPC service. Only this crate names the crate
 //!   they come from.
-//! - [`csds`]: the same of the Client Status Discovery Service.
+//! - [`csds`], [`lrs`]: the same of the Client Status Discovery and Load Reporting Services.
 //!
 //! Rules of the protocol are quoted where they are implemented, as xDS protocol, "section";
 //! that is the document "xDS REST and gRPC protocol" of the Envoy project.
@@ -18,6 +18,7 @@ pub mod ads;
 pub mod backoff;
 pub mod client;
 pub mod csds;
+pub mod lrs;
 pub mod server;
 pub mod snapshot;
 pub mod translate;

@@ -1,5 +1,6 @@
 //! What is known of the real Envoy and the real gRPC: which of them has what, who refuses what, and
-//! that a client that comes back is sent what has changed and nothing else. Without a kernel's part.
+//! that a client that comes back is sent what has changed and nothing else; and what they report of
+//! their requests. Without a kernel's part.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
@@ -39,7 +40,8 @@ struct World {
 impl World {
     fn start() -> anyhow::Result<Self> {
         let netns = testbed::namespace("status")?;
-        let control = ControlPlane::start(&netns)?;
+        // Reports are looked at after one or two.
+        let control = ControlPlane::start_with(&netns, &["--load-report-interval", "1s"])?;
         Ok(Self { meshctl: Meshctl::new(&netns)?, control, netns })
     }
 
@@ -236,6 +238,41 @@ fn clients_are_shown_and_resent_nothing_that_they_have() -> anyhow::Result<()> {
                 "{kind} {name}: {sent:?} {has:?}"
             );
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn clients_report_their_requests() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let at = SocketAddr::from(SocketAddrV4::new(backend(0), PORT));
+    let _server = Server::start(&world.place(), "v1", at)?;
+    world.apply(&Manifest::from_text(&service("web", 10, 0)))?;
+    let _envoy = Envoy::start(&world.netns, &world.place(), "loads")?;
+    let to = listener(&world.meshctl, "web")?.to_string();
+    let mut through_envoy = Client::start(&world.place(), &to, None)?;
+    let mut grpc = Client::start(&world.place(), "xds:///web.default", Some(API.into()))?;
+    let reported = |kind, result| -> anyhow::Result<f64> {
+        let scrape = Metrics::parse(&http::get_ok(&world.netns, HTTP, "/metrics")?);
+        let labels = [("kind", kind), ("result", result), ("destination_service_name", "web")];
+        Ok(scrape.sum("mesh_xds_upstream_requests_total", &labels))
+    };
+    for (kind, client) in [("envoy", &mut through_envoy), ("grpc", &mut grpc)] {
+        // Envoy does not count what comes before its next report has begun.
+        eventually(|| {
+            works(client).map_err(|error| error.to_string())?;
+            let sum = reported(kind, "success").map_err(|error| error.to_string())?;
+            if sum > 0.0 { Ok(()) } else { Err(format!("{kind} reports nothing")) }
+        })?;
+        // The server has no such method.
+        let calls = Calls { method: "Nothing", ..Calls::who(3) };
+        ensure!(client.call(&calls)?.failed.values().sum::<u64>() == 3);
+    }
+    for kind in ["envoy", "grpc"] {
+        eventually(|| {
+            let sum = reported(kind, "error").map_err(|error| error.to_string())?;
+            if (sum - 3.0).abs() < 0.5 { Ok(()) } else { Err(format!("{kind}: {sum} errors")) }
+        })?;
     }
     Ok(())
 }

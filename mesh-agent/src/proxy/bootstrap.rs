@@ -56,6 +56,11 @@ impl Bootstrap {
                 "lds_config": { "ads": {}, "resource_api_version": "V3" },
                 "cds_config": { "ads": {}, "resource_api_version": "V3" },
             },
+            "cluster_manager": { "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds" } }],
+            } },
             "static_resources": { "clusters": [{
                 "name": "xds",
                 "type": if is_address { "STATIC" } else { "STRICT_DNS" },

@@ -61,6 +61,17 @@ pub(super) fn ads() -> Option<core::ConfigSource> {
     })
 }
 
+/// The server that said so.
+#[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
+pub(super) fn own() -> Option<core::ConfigSource> {
+    let own = core::SelfConfigSource { transport_api_version: core::ApiVersion::V3.into() };
+    Some(core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Self_(own)),
+        ..core::ConfigSource::default()
+    })
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
 pub(super) fn address(address: String, port: u16) -> Option<core::Address> {
     let socket = core::SocketAddress {

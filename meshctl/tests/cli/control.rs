@@ -35,6 +35,7 @@ impl Control {
         let config = Config {
             xds_max_connection_age: std::time::Duration::from_mins(30),
             proxy_address: Vec::new(),
+            load_report_interval: std::time::Duration::from_secs(10),
             data_dir: Some(folder.path().to_owned()),
             listen,
             http: "127.0.0.1:0".parse().expect("an address"),

@@ -1,6 +1,6 @@
 //! What agent and control plane expose is what docs/metrics.md says, no more and no less.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_agent::accel::Prepared;
@@ -32,6 +32,7 @@ use mesh_control::telemetry::collector::{Change, EdgeId, NodeId};
 use mesh_control::telemetry::counts::Counts as Growth;
 use mesh_control::telemetry::edge::{Edge, Reporter};
 use mesh_control::world::World;
+use mesh_control::xds::{ClientKind, Load};
 use mesh_health::checker::Status;
 
 use super::Metrics;
@@ -145,6 +146,8 @@ fn the_control_plane_exposes_what_is_documented_and_nothing_else() {
         growth: Growth { opened: 1, ..Growth::default() },
     };
     metrics.telemetry.services.collect(NodeId(1), &[change]);
+    let loads = [("shop/web".parse().unwrap(), Load::default())].into();
+    metrics.loads.reported(ClientKind::Envoy, &loads, &mut BTreeMap::new());
     check(&metrics.encode().unwrap(), Who::ControlPlane);
 }
 

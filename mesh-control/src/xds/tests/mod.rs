@@ -3,6 +3,7 @@
 mod agent;
 mod csds;
 mod health;
+mod lrs;
 mod table;
 mod workloads;
 

@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{Cluster, OutlierDetection, clu
 use mesh_api::model;
 
 use super::super::View;
-use super::super::message::{duration, number};
+use super::super::message::{duration, number, own};
 use super::super::shared;
 use super::is_hashed;
 
@@ -18,6 +18,8 @@ pub(super) fn cluster(view: &View<'_>, name: String) -> Cluster {
         lb_policy: lb_policy.into(),
         circuit_breakers: Some(shared::limits(requests, None, None)),
         outlier_detection: outlier.and_then(detection),
+        // Reports go to where the cluster came from (gRFC A27); Envoy's bootstrap says it for all.
+        lrs_server: own(),
         ..shared::cluster(name)
     }
 }

@@ -3,6 +3,7 @@
 //! `requests`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::{SocketAddr, SocketAddrV4};
 
 use anyhow::{Context as _, ensure};
@@ -17,16 +18,17 @@ use mesh_tests::xds::{Calls, Client, Server};
 const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
 
 fn manifest(service: &str, config: &str) -> Manifest {
-    let endpoints: String = (0..)
-        .zip(VERSIONS)
-        .map(|(n, version)| {
-            format!(
-                "---\napiVersion: mesh.dev/v1alpha1\nkind: Endpoint\nmetadata: {{name: web-{version}}}\n\
-                 spec: {{service: web, version: {version}, address: {}}}\n",
-                backend(n)
-            )
-        })
-        .collect();
+    let mut endpoints = String::new();
+    for (n, version) in (0..).zip(VERSIONS) {
+        // Writing to a string cannot fail.
+        write!(
+            endpoints,
+            "---\napiVersion: mesh.dev/v1alpha1\nkind: Endpoint\nmetadata: {{name: web-{version}}}\n\
+             spec: {{service: web, version: {version}, address: {}}}\n",
+            backend(n)
+        )
+        .ok();
+    }
     Manifest::from_text(&format!(
         "apiVersion: mesh.dev/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  \
          vips: [{}]\n  ports: [{{name: grpc, port: 80, targetPort: {PORT}, appProtocol: grpc}}]\n\

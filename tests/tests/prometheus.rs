@@ -129,7 +129,7 @@ fn promtool_and_the_documentation_agree_with_what_is_exposed() -> anyhow::Result
             assert_eq!(Some(metric), documented.get(name), "{name}");
         }
         // Only what tells of things that are not there is absent.
-        let things = ["service", "endpoint", "hook", "cause"];
+        let things = ["service", "destination_service_name", "endpoint", "hook", "cause"];
         for (name, metric) in documented.iter().filter(|(name, _)| !exposed.contains_key(*name)) {
             assert!(things.iter().any(|label| metric.labels.contains(*label)), "no {name}");
         }

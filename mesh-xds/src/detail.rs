@@ -67,8 +67,8 @@ pub(crate) fn encode(rejected: &[(String, String)]) -> Status {
 /// The `(name, reason)` pairs of a NACK, at most `limit`.
 ///
 /// Envoy and gRPC only send a sentence. Then the resources are the words in it that are names of
-/// what the client was sent, or else the `only` one of the refused response, and the sentence is
-/// the reason for each; without either the name is empty.
+/// what the client was sent, or else the `only` one of the refused response; without either the name
+/// is empty. The reason is what follows the name up to the next one, or else the sentence.
 pub(crate) fn decode(
     status: &Status,
     only: Option<&str>,
@@ -87,17 +87,42 @@ pub(crate) fn decode(
     if !structured.is_empty() {
         return structured;
     }
-    let message = shorten(status.message.clone());
-    let apart = |c: char| c.is_whitespace() || "\"'`,;()[]{}<>".contains(c);
-    let words = message.split(apart).map(|word| word.trim_end_matches([':', '.']));
-    let mut names: Vec<&str> = words.filter(|word| !word.is_empty() && is_name(word)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.truncate(limit);
-    if names.is_empty() {
-        names.push(only.unwrap_or_default());
+    let message = shorten(status.message.trim().to_owned());
+    let mut found = names_in(&message, is_name);
+    found.truncate(limit);
+    if found.is_empty() {
+        let name = only.unwrap_or_default().to_owned();
+        return vec![(name, message)];
     }
-    names.into_iter().map(|name| (name.to_owned(), message.clone())).collect()
+    // Where each name stands in front of its own reason, the reasons are told apart.
+    let parts = found.iter().skip(1).map(|(_, at)| *at).chain([message.len()]);
+    let own = found.iter().zip(parts).map(|((name, at), end)| {
+        let rest = message.get(*at..end)?.strip_prefix(name.as_str())?.strip_prefix(':')?;
+        // As gRPC begins the next one.
+        let number = |c: char| c.is_ascii_digit() || c == ':' || c == ' ';
+        let begun = rest.trim_end_matches(number).strip_suffix("resource index");
+        let rest = begun.unwrap_or(rest);
+        let rest = rest.trim_matches(|c: char| c.is_whitespace() || ",;".contains(c));
+        (!rest.is_empty()).then(|| (name.clone(), rest.to_owned()))
+    });
+    let own: Option<Vec<_>> = own.collect();
+    let own = own.filter(|own| own.len() > 1);
+    own.unwrap_or_else(|| found.into_iter().map(|(name, _)| (name, message.clone())).collect())
+}
+
+/// The words of a sentence that are names, each once, and where it stands first.
+fn names_in(message: &str, is_name: impl Fn(&str) -> bool) -> Vec<(String, usize)> {
+    let apart = |c: char| c.is_whitespace() || "\"'`,;()[]{}<>".contains(c);
+    let (mut found, mut at) = (Vec::<(String, usize)>::new(), 0_usize);
+    for piece in message.split_inclusive(apart) {
+        let word = piece.trim_end_matches(apart).trim_end_matches([':', '.']);
+        let known = found.iter().any(|(name, _)| name == word);
+        if !word.is_empty() && !known && is_name(word) {
+            found.push((word.to_owned(), at));
+        }
+        at = at.saturating_add(piece.len());
+    }
+    found
 }
 
 fn shorten(mut text: String) -> String {
@@ -124,19 +149,26 @@ mod tests {
 
     #[test]
     fn names_are_found_in_the_sentences_of_envoy_and_grpc() {
-        let find = |message: &str, only| -> Vec<String> {
+        let find = |message: &str, only| -> Vec<(String, String)> {
             let known = ["shop/web:80", "shop/db", "echo.mesh"];
             let status = Status { message: message.to_owned(), ..Status::default() };
-            let found = decode(&status, only, |word| known.contains(&word), 10);
-            assert!(found.iter().all(|(_, reason)| reason == message));
-            found.into_iter().map(|(name, _)| name).collect()
+            decode(&status, only, |word| known.contains(&word), 10)
         };
-        let envoy = "Error adding/updating cluster(s) shop/web:80: no such policy, shop/db: bad";
-        assert_eq!(find(envoy, None), ["shop/db", "shop/web:80"]);
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, reason)| ((*name).to_owned(), (*reason).to_owned())).collect()
+        };
+        let envoy = "Error adding/updating cluster(s) shop/web:80: no such policy, shop/db: bad\n";
+        let told = pairs(&[("shop/web:80", "no such policy"), ("shop/db", "bad")]);
+        assert_eq!(find(envoy, None), told);
         let grpc = "errors validating: [resource index 0: echo.mesh: INVALID_ARGUMENT: no]";
-        assert_eq!(find(grpc, Some("other")), ["echo.mesh"]);
-        assert_eq!(find("Proto constraint validation failed", Some("x")), ["x"]);
-        assert_eq!(find("Proto constraint validation failed", None), [""]);
+        assert_eq!(find(grpc, Some("other")), pairs(&[("echo.mesh", grpc)]));
+        let grpc = "errors: [resource index 0: echo.mesh: no; resource index 1: shop/db: port 80";
+        assert_eq!(find(grpc, None), pairs(&[("echo.mesh", "no"), ("shop/db", "port 80")]));
+        let both = "shop/web:80 and shop/db are bad";
+        assert_eq!(find(both, None), pairs(&[("shop/web:80", both), ("shop/db", both)]));
+        let plain = "Proto constraint validation failed";
+        assert_eq!(find(plain, Some("x")), pairs(&[("x", plain)]));
+        assert_eq!(find(plain, None), pairs(&[("", plain)]));
     }
 
     #[test]

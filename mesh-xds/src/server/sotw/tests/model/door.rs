@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) opened: BTreeSet<&'static str>,
     /// What has been removed from a snapshot since the start of the stream.
     pub(super) removed: BTreeSet<String>,
+    /// Clusters that were sent in another form, and whose endpoints may follow once.
+    pub(super) warming: BTreeSet<String>,
     pub(super) to_server: VecDeque<DiscoveryRequest>,
     pub(super) to_client: VecDeque<DiscoveryResponse>,
 }
@@ -87,7 +89,16 @@ impl Link {
                 assert!(covered, "{type_url}: {name} is not wanted");
                 let again = !complete && told.get(&name) == Some(body);
                 let may = account.asked.contains(&name) || self.removed.contains(&name);
+                let may = may || (type_url == types::ENDPOINTS && self.warming.contains(&name));
                 assert!(!again || may, "{type_url}: {body} again");
+                if type_url == types::ENDPOINTS {
+                    self.warming.remove(&name);
+                } else if kind.warms
+                    && type_url == types::CLUSTER
+                    && account.told.get(&name) != Some(body)
+                {
+                    self.warming.insert(name.clone());
+                }
                 told.insert(name, body.clone());
             }
             let news = told != account.told || !account.asked.is_empty();

@@ -74,10 +74,10 @@ proptest! {
 
     #[test]
     fn every_history_keeps_the_promises(
-        (wildcard, lenient, names) in any::<(bool, bool, bool)>(),
+        (wildcard, lenient, names, warms) in any::<(bool, bool, bool, bool)>(),
         limit in select(vec![1, 1 << 20]),
         steps in vec(step(), 0..150),
     ) {
-        run(Kind { wildcard, lenient, names }, limit, steps);
+        run(Kind { wildcard, lenient, names, warms }, limit, steps);
     }
 }

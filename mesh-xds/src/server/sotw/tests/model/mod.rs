@@ -22,6 +22,8 @@ struct Kind {
     lenient: bool,
     /// A NACK says which resources are bad.
     names: bool,
+    /// Endpoints are to follow a changed cluster, as Envoy needs it.
+    warms: bool,
 }
 
 /// One type as the client has it; survives streams.
@@ -103,7 +105,9 @@ impl Network {
         if self.link.is_some() {
             return;
         }
-        let stream = SotwStream::new(StreamConfig { max_response_bytes: self.limit, ..config() });
+        let warmed = self.kind.warms.then_some((CLUSTER, ENDPOINTS));
+        let config = StreamConfig { max_response_bytes: self.limit, warmed, ..config() };
+        let stream = SotwStream::new(config);
         self.link = Some((stream, Link::default()));
         self.sent = 0;
         for cache in self.cache.values_mut() {

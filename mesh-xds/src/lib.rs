@@ -5,6 +5,7 @@
 //! - [`client::DeltaClient`]: the node agent's end, which survives its streams.
 //! - [`snapshot::Snapshot`]: what a server serves; immutable, cheap to clone and to compare.
 //! - [`translate`]: services and their configurations as resources for Envoy and gRPC clients.
+//! - [`capabilities`]: what each kind of client makes of them.
 //! - [`backoff::Backoff`]: how long to wait before the next connection attempt.
 //! - [`ads`]: the wire messages and the generated gRPC service. Only this crate names the crate
 //!   they come from.
@@ -16,6 +17,7 @@
 
 pub mod ads;
 pub mod backoff;
+pub mod capabilities;
 pub mod client;
 pub mod csds;
 pub mod lrs;

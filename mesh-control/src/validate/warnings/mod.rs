@@ -1,6 +1,7 @@
 //! What may be stored and does not work yet, or not as it may have been meant: most of it is put
 //! right by an object that comes later, so it is no violation.
 
+mod clients;
 mod resilience;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,7 @@ fn check(world: &World, name: &ObjectName, of: &Objects<'_>, found: &mut Vec<War
     }
     unused(world, service, of, found);
     if let Some(config) = config {
+        clients::check(service, config, of, found);
         let checked = destinations.iter().any(|service| {
             let config = stored(world, Kind::ServiceConfig, service).and_then(as_config);
             config.is_some_and(|config| config.health_check.is_some())

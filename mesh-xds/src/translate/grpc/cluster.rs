@@ -10,7 +10,10 @@ use super::is_hashed;
 
 pub(super) fn cluster(view: &View<'_>, name: String) -> Cluster {
     let breaker = view.config.and_then(|config| config.circuit_breaker.as_deref().copied());
-    let requests = breaker.and_then(|breaker| breaker.requests).unwrap_or_default();
+    let said = breaker.and_then(|breaker| breaker.requests);
+    // What else there is, gRPC does not have.
+    let max_requests = said.and_then(|requests| requests.max_requests);
+    let requests = model::RequestLimits { max_requests, ..model::RequestLimits::default() };
     let outlier = view.config.and_then(|config| config.outlier_detection.as_deref());
     // gRPC refuses a cluster whose policy it does not know, and only newer ones know others.
     let lb_policy = if is_hashed(view) { LbPolicy::RingHash } else { LbPolicy::RoundRobin };

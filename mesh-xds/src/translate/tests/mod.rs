@@ -15,15 +15,15 @@ use super::{Instance, Mesh, View};
 
 /// Objects by name, and the health that their label `health` says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Objects {
-    pub(super) services: BTreeMap<ObjectName, Service>,
-    pub(super) configs: BTreeMap<ObjectName, ServiceConfig>,
-    pub(super) endpoints: Vec<Endpoint>,
+pub(crate) struct Objects {
+    pub(crate) services: BTreeMap<ObjectName, Service>,
+    pub(crate) configs: BTreeMap<ObjectName, ServiceConfig>,
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 impl Objects {
     /// Reads manifests, and allots ports as the control plane does.
-    pub(super) fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let mut objects = Self::default();
         for located in manifest::parse("test", text).unwrap() {
             match Object::try_from(located.into_object()).unwrap() {
@@ -43,7 +43,7 @@ impl Objects {
         objects
     }
 
-    pub(super) fn views(&self) -> impl Iterator<Item = View<'_>> {
+    pub(crate) fn views(&self) -> impl Iterator<Item = View<'_>> {
         self.services.values().map(|service| View {
             mesh: self,
             service,

@@ -1,5 +1,6 @@
 //! Each warning: when it is given, at which object, and when it is not.
 
+mod clients;
 mod resilience;
 
 use mesh_api::manifest::{Located, parse};

@@ -28,6 +28,7 @@ pub struct ProxyBook {
     wake: Notify,
     envoy: watch::Sender<Option<Arc<Snapshot>>>,
     grpc: watch::Sender<Option<Arc<Snapshot>>>,
+    grpc_core: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
 /// Changes that are not translated yet.
@@ -48,6 +49,7 @@ impl ProxyBook {
             wake: Notify::new(),
             envoy: watch::Sender::new(None),
             grpc: watch::Sender::new(None),
+            grpc_core: watch::Sender::new(None),
         }
     }
 
@@ -58,10 +60,16 @@ impl ProxyBook {
         self.envoy.subscribe()
     }
 
-    /// What every gRPC client is to get, as [`ProxyBook::envoy`].
+    /// What every gRPC client is to get that is not built on C-core, as [`ProxyBook::envoy`].
     #[must_use]
     pub fn grpc(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.grpc.subscribe()
+    }
+
+    /// What every gRPC client is to get that is built on C-core, as [`ProxyBook::envoy`].
+    #[must_use]
+    pub fn grpc_core(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.grpc_core.subscribe()
     }
 
     /// Takes over what a commit has changed.
@@ -123,7 +131,12 @@ impl ProxyBook {
     }
 
     fn publish(&self, next: &Snapshots) {
-        for (sender, next) in [(&self.envoy, &next.envoy), (&self.grpc, &next.grpc)] {
+        let feeds = [
+            (&self.envoy, &next.envoy),
+            (&self.grpc, &next.grpc),
+            (&self.grpc_core, &next.grpc_core),
+        ];
+        for (sender, next) in feeds {
             sender.send_if_modified(|published| {
                 let same = published.as_ref().is_some_and(|it| Arc::ptr_eq(it, next));
                 if !same {

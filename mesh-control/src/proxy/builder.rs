@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use mesh_api::model::{Destination, Health, Kind, Label, ObjectName, ObjectRef, Port};
 use mesh_xds::snapshot::{self, Snapshot};
-use mesh_xds::translate::{Named, envoy, grpc, vacant};
+use mesh_xds::translate::grpc::Library;
+use mesh_xds::translate::{Named, ROUTES, TYPES, View, envoy, grpc, vacant};
 
 use super::facts::Facts;
 use crate::world::World;
@@ -36,8 +37,10 @@ pub struct Change {
 pub struct Snapshots {
     /// Every node's Envoy.
     pub envoy: Arc<Snapshot>,
-    /// Every gRPC client.
+    /// Every gRPC client that is not built on C-core.
     pub grpc: Arc<Snapshot>,
+    /// Every gRPC client that is: the same, but for its routes.
+    pub grpc_core: Arc<Snapshot>,
 }
 
 type Names = BTreeSet<(&'static str, String)>;
@@ -185,7 +188,7 @@ impl Builder {
         let vacant = vacant(&view);
         if vacant != emitted.vacant {
             edit.envoy.put(envoy::policy(&view, &vacant));
-            edit.grpc.put(grpc::policy(&view, &vacant));
+            edit.put_grpc_policy(&view, &vacant);
             emitted.vacant = vacant;
         }
     }
@@ -200,10 +203,10 @@ impl Builder {
             let all = |_: &Destination| true;
             after.envoy.extend(edit.envoy.put(envoy::policy(&view, &after.vacant)));
             after.envoy.extend(edit.envoy.put(envoy::assignments(&view, &all)));
-            after.grpc.extend(edit.grpc.put(grpc::policy(&view, &after.vacant)));
+            after.grpc.extend(edit.put_grpc_policy(&view, &after.vacant));
             after.grpc.extend(edit.grpc.put(grpc::assignments(&view, &all)));
         }
-        edit.grpc.remove(before.grpc.difference(&after.grpc));
+        edit.remove_grpc(before.grpc.difference(&after.grpc));
         if after.envoy.is_empty() && !before.envoy.is_empty() {
             let until = now.checked_add(LINGER).unwrap_or(now);
             let leaving = Leaving { until, names: before.envoy, ports: before.ports };
@@ -242,21 +245,47 @@ impl Builder {
     }
 }
 
-/// Both snapshots while they change.
+/// All snapshots while they change.
 struct Edit {
     envoy: Draft,
     grpc: Draft,
+    /// Only the routes: the rest is shared.
+    grpc_core: Draft,
 }
 
 impl Edit {
     fn new(snapshots: &Snapshots, revision: u64) -> Self {
-        let Snapshots { envoy, grpc } = snapshots;
-        Self { envoy: Draft::new(envoy, revision), grpc: Draft::new(grpc, revision) }
+        let Snapshots { envoy, grpc, grpc_core } = snapshots;
+        Self {
+            envoy: Draft::new(envoy, revision),
+            grpc: Draft::new(grpc, revision),
+            grpc_core: Draft::new(grpc_core, revision),
+        }
     }
 
     fn finish(self) -> Snapshots {
-        let Self { envoy, grpc } = self;
-        Snapshots { envoy: envoy.finish(), grpc: grpc.finish() }
+        let Self { envoy, grpc, mut grpc_core } = self;
+        let has_changed = grpc.changes > 0;
+        let grpc = grpc.finish();
+        if has_changed {
+            let shared = TYPES.into_iter().filter(|type_url| *type_url != ROUTES);
+            shared.for_each(|type_url| grpc_core.edit(|next| next.type_from(&grpc, type_url)));
+        }
+        Snapshots { envoy: envoy.finish(), grpc, grpc_core: grpc_core.finish() }
+    }
+
+    fn put_grpc_policy(&mut self, view: &View<'_>, vacant: &BTreeSet<Destination>) -> Names {
+        self.grpc_core.put(grpc::routes(view, vacant, Library::Core));
+        self.grpc.put(grpc::policy(view, vacant))
+    }
+
+    fn remove_grpc<'n, I: Iterator<Item = &'n (&'static str, String)> + Clone>(
+        &mut self,
+        names: I,
+    ) {
+        let routes = names.clone().filter(|(type_url, _)| *type_url == ROUTES);
+        self.grpc_core.remove(routes);
+        self.grpc.remove(names);
     }
 }
 

@@ -157,6 +157,10 @@ proptest! {
             let fresh = bench.fresh();
             prop_assert_eq!(differ(&bench.envoy(), &fresh.snapshots().envoy), vec![]);
             prop_assert_eq!(differ(&bench.grpc(), &fresh.snapshots().grpc), vec![]);
+            let core = &bench.builder.snapshots().grpc_core;
+            prop_assert_eq!(differ(core, &fresh.snapshots().grpc_core), vec![]);
+            let differ = differ(core, &bench.grpc());
+            prop_assert!(differ.iter().all(|(type_url, _)| *type_url == ROUTES), "{differ:?}");
         }
     }
 }

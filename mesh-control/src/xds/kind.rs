@@ -3,6 +3,7 @@
 
 use mesh_api::resource::{AGENT_TYPES, ASIDE_TYPES};
 use mesh_xds::ads::Node;
+use mesh_xds::translate::grpc::Library;
 
 /// A kind of xDS client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,12 @@ impl ClientKind {
     }
 }
 
+/// What a gRPC client is built on, as it says itself: "gRPC C-core linux", "gRPC Go".
+pub(super) fn library(node: Option<&Node>) -> Library {
+    let is_core = node.is_some_and(|node| node.user_agent_name.starts_with("gRPC C-core"));
+    if is_core { Library::Core } else { Library::Other }
+}
+
 #[cfg(test)]
 mod tests {
     use mesh_api::resource::{HEALTH, SERVICE};
@@ -67,5 +74,16 @@ mod tests {
         assert_eq!(of("", LISTENER, &["shop.web"]), ClientKind::Grpc);
         assert_eq!(of("", LISTENER, &["*"]), ClientKind::Envoy);
         assert_eq!(ClientKind::of::<&str>(None, LISTENER, &[]), ClientKind::Envoy);
+    }
+
+    #[test]
+    fn names_tell_libraries() {
+        let of = |user_agent: &str| {
+            library(Some(&Node { user_agent_name: user_agent.to_owned(), ..Node::default() }))
+        };
+        assert_eq!(of("gRPC C-core linux"), Library::Core);
+        assert_eq!(of("gRPC Go"), Library::Other);
+        assert_eq!(of("gRPC Java"), Library::Other);
+        assert_eq!(library(None), Library::Other);
     }
 }

@@ -119,10 +119,7 @@ impl Shell {
 
     fn first(&mut self, first: &LoadStatsRequest) -> LoadStatsResponse {
         let kind = ClientKind::of::<&str>(first.node.as_ref(), CLUSTER, &[]);
-        let snapshots = match kind {
-            ClientKind::Grpc => self.lrs.feeds.grpc.clone(),
-            ClientKind::Envoy | ClientKind::Agent => self.lrs.feeds.envoy.clone(),
-        };
+        let snapshots = self.lrs.feeds.standard(kind, first.node.as_ref());
         let metrics = Arc::clone(&self.lrs.metrics);
         let mut client = Client { kind, snapshots, asked: None, before: Before::new(), metrics };
         if !lrs::sends_all(first.node.as_ref()) {

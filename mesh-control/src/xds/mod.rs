@@ -25,10 +25,11 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use mesh_api::resource::{AGENT_TYPES, REVISION};
 use mesh_xds::ads::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer, DeltaDiscoveryRequest,
-    DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Node,
 };
 use mesh_xds::server::{DeltaStream, SotwStream, StreamConfig};
 use mesh_xds::snapshot::Snapshot;
+use mesh_xds::translate::grpc::Library;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -70,6 +71,23 @@ pub struct Feeds {
     pub envoy: watch::Receiver<Option<Arc<Snapshot>>>,
     /// For gRPC without a proxy; the same.
     pub grpc: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// For gRPC that is built on C-core; the same.
+    pub grpc_core: watch::Receiver<Option<Arc<Snapshot>>>,
+}
+
+impl Feeds {
+    /// What a client other than an agent is served.
+    fn standard(
+        &self,
+        kind: ClientKind,
+        node: Option<&Node>,
+    ) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        match (kind, kind::library(node)) {
+            (ClientKind::Grpc, Library::Core) => self.grpc_core.clone(),
+            (ClientKind::Grpc, Library::Other) => self.grpc.clone(),
+            (ClientKind::Envoy | ClientKind::Agent, _) => self.envoy.clone(),
+        }
+    }
 }
 
 /// The Aggregated Discovery Service.

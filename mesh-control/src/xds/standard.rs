@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures::Stream;
 use mesh_xds::ads::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Node,
 };
 use mesh_xds::server::{DeltaStream, Progress, ProtocolError, SotwStream, StreamConfig};
 use mesh_xds::snapshot::Snapshot;
@@ -52,6 +52,8 @@ pub(super) trait Variant: Send + 'static {
     ) -> Result<Vec<Self::Response>, ProtocolError>;
     fn on_snapshot(&mut self, latest: &Arc<Snapshot>) -> Vec<Self::Response>;
     fn progress(&self) -> &Progress;
+    /// Who the client is, where a request says so.
+    fn node(request: &Self::Request) -> Option<&Node>;
     /// Type, nonce and error of a request.
     fn answer(request: &Self::Request) -> (&str, &str, Option<&str>);
     /// Type of a response, and how many resources are in it.
@@ -82,6 +84,10 @@ macro_rules! variant {
 
             fn progress(&self) -> &Progress {
                 self.progress()
+            }
+
+            fn node(request: &$request) -> Option<&Node> {
+                request.node.as_ref()
             }
 
             fn answer(request: &$request) -> (&str, &str, Option<&str>) {
@@ -132,12 +138,9 @@ impl<V: Variant> Shell<V> {
     ) -> Self {
         Self {
             machine: V::new(config(kind)),
+            snapshots: ads.feeds.standard(kind, V::node(&first)),
             first: Some(first),
             requests,
-            snapshots: match kind {
-                ClientKind::Grpc => ads.feeds.grpc.clone(),
-                ClientKind::Envoy | ClientKind::Agent => ads.feeds.envoy.clone(),
-            },
             responses: VecDeque::new(),
             connection: Connection::new(Arc::clone(&ads.nodes), kind, peer),
             metrics: Arc::clone(&ads.metrics),

@@ -26,6 +26,16 @@ use super::message::{any, named};
 use super::pool::pool;
 use super::{ASSIGNMENT, CLUSTER, LISTENER, Named, ROUTES, View, shared};
 
+/// What a client is built on. All are told the same but for timeouts of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// gRPC's C-core, below the clients of C++, Python, Ruby, PHP and Objective-C: whose timeouts are
+    /// over too early, by one to two seconds. It is told two seconds more.
+    Core,
+    /// Go, Java, Node.
+    Other,
+}
+
 fn host(name: &ObjectName) -> String {
     format!("{}.{}", name.name, name.namespace)
 }
@@ -51,10 +61,11 @@ fn is_hashed(view: &View<'_>) -> bool {
     view.balancer().policy == Policy::Maglev || view.service.session_affinity.is_some()
 }
 
-/// Listeners, routes and clusters of a service; `vacant` is what [`super::vacant`] says.
+/// Listeners, routes and clusters of a service; `vacant` is what [`super::vacant`] says. Routes are
+/// those for [`Library::Other`].
 #[must_use]
 pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
-    let mut found = Vec::new();
+    let mut found = routes(view, vacant, Library::Other);
     let destinations = view.destinations();
     let speaks_grpc = |port: &&ServicePort| {
         matches!(port.requests(), Some(RequestProtocol::Grpc | RequestProtocol::Http2))
@@ -71,8 +82,6 @@ pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
             let message = self::listener(listener.clone(), &name);
             found.push(named(LISTENER, listener, &message));
         }
-        let routes = route::routes(view, port, &name, vacant);
-        found.push(named(ROUTES, name, &routes));
         for to in &destinations {
             let name = cluster_name(view, port, to);
             let cluster = cluster::cluster(view, name.clone());
@@ -80,6 +89,16 @@ pub fn policy(view: &View<'_>, vacant: &BTreeSet<Destination>) -> Vec<Named> {
         }
     }
     found
+}
+
+/// A service's routes as [`policy`] has them, for clients built on this library.
+#[must_use]
+pub fn routes(view: &View<'_>, vacant: &BTreeSet<Destination>, library: Library) -> Vec<Named> {
+    let routes = |port| {
+        let routes = route::routes(view, port, vacant, library);
+        named(ROUTES, routes.name.clone(), &routes)
+    };
+    view.tcp_ports().map(routes).collect()
 }
 
 /// Endpoint sets of a service, of `only` these destinations. Empty ones are among them: a cluster

@@ -1,13 +1,14 @@
 //! Routes as gRPC clients understand them. A request that no route matches fails with UNAVAILABLE.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::route::v3::{
     RedirectAction, RetryPolicy, Route as Wire, RouteAction, RouteConfiguration,
     RouteMatch as WireMatch, VirtualHost,
     route::Action,
     route_action::{
-        HashPolicy,
+        HashPolicy, MaxStreamDuration,
         hash_policy::{FilterState, PolicySpecifier},
     },
     route_match::PathSpecifier,
@@ -18,23 +19,29 @@ use mesh_api::model::{
 };
 
 use super::super::View;
-use super::super::message::{number, regex};
+use super::super::message::{duration, number, regex};
 use super::super::routes::{Route, routes as ordered};
 use super::super::shared::{clusters, faults, header};
-use super::{cluster_name, is_hashed};
+use super::{Library, cluster_name, is_hashed};
+
+/// How much too early the timeouts of C-core's routes are over, at most. By how much is the same for
+/// all calls of a process, and at least a second: it takes the second in which the process started
+/// for that second's beginning, and one more off (grpc/grpc#34547, grpc/grpc#40633; 1.85.1 was run).
+const CORE_IS_EARLY: Duration = Duration::from_secs(2);
 
 pub(super) fn routes(
     view: &View<'_>,
     port: &ServicePort,
-    name: &str,
     vacant: &BTreeSet<Destination>,
+    library: Library,
 ) -> RouteConfiguration {
+    let name = super::name(view, port);
     let ordered = ordered(view, vacant);
-    let routes = ordered.iter().flat_map(|route| self::route(view, port, route)).collect();
+    let routes = ordered.iter().flat_map(|route| self::route(view, port, route, library)).collect();
     RouteConfiguration {
-        name: name.to_owned(),
+        name: name.clone(),
         virtual_hosts: vec![VirtualHost {
-            name: name.to_owned(),
+            name,
             domains: vec!["*".to_owned()],
             routes,
             ..VirtualHost::default()
@@ -44,13 +51,13 @@ pub(super) fn routes(
 }
 
 /// None for what no request of gRPC can match.
-fn route(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> Vec<Wire> {
+fn route(view: &View<'_>, port: &ServicePort, route: &Route<'_>, library: Library) -> Vec<Wire> {
     let is_redirect = route.request.is_some_and(|request| request.redirect.is_some());
     let action = if is_redirect {
         // gRPC fails requests with an action that it does not know.
         Action::Redirect(RedirectAction::default())
     } else {
-        Action::Route(forward(view, port, route))
+        Action::Route(forward(view, port, route, library))
     };
     let wire = |matches| Wire {
         r#match: Some(matches),
@@ -61,7 +68,12 @@ fn route(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> Vec<Wire> {
     matches(route.matches).into_iter().map(wire).collect()
 }
 
-fn forward(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> RouteAction {
+fn forward(
+    view: &View<'_>,
+    port: &ServicePort,
+    route: &Route<'_>,
+    library: Library,
+) -> RouteAction {
     let none = RequestRule::default();
     let request = route.request.unwrap_or(&none);
     // Of a client's own, which is what it has one channel for.
@@ -70,14 +82,24 @@ fn forward(view: &View<'_>, port: &ServicePort, route: &Route<'_>) -> RouteActio
         policy_specifier: Some(PolicySpecifier::FilterState(channel)),
         terminal: false,
     };
+    let usual = view.config.and_then(|config| config.timeouts.as_deref()?.request);
+    let timeout = request.timeout.or(usual);
     RouteAction {
         cluster_specifier: Some(clusters(&route.shares, |to| cluster_name(view, port, to))),
-        // No `max_stream_duration`: grpcio 1.76 and 1.85 counted it from the start of the process, so
-        // that every call of an older process failed at once.
+        max_stream_duration: timeout.map(|timeout| max_duration(timeout, library)),
         retry_policy: request.retries.as_ref().and_then(retries),
         hash_policy: is_hashed(view).then_some(hash).into_iter().collect(),
         ..RouteAction::default()
     }
+}
+
+/// A call is never given less time than the policy says.
+fn max_duration(timeout: Duration, library: Library) -> MaxStreamDuration {
+    let sent = match library {
+        Library::Core => timeout.saturating_add(CORE_IS_EARLY),
+        Library::Other => timeout,
+    };
+    MaxStreamDuration { max_stream_duration: duration(sent), ..MaxStreamDuration::default() }
 }
 
 /// gRPC retries for five of its statuses only (gRFC A44), and ignores the time for each try.

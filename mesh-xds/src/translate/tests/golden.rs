@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::super::{Named, envoy, grpc, vacant};
+use super::super::grpc::Library;
+use super::super::{Named, View, envoy, grpc, vacant};
 use super::{Objects, render};
 
 fn check(name: &str) {
@@ -62,4 +63,18 @@ fn guards() {
 #[test]
 fn plain() {
     check("plain");
+}
+
+/// C-core's timeouts are over too early, so it is told more; nothing else of its routes is different.
+#[test]
+fn c_core_is_told_two_seconds_more() {
+    let objects = Objects::read(include_str!("golden/rules.yaml"));
+    let text = |library| {
+        let routes = |view: View<'_>| grpc::routes(&view, &vacant(&view), library);
+        render_all(objects.views().flat_map(routes).collect())
+    };
+    let (other, core) = (text(Library::Other), text(Library::Core));
+    let told = |seconds| format!("max_stream_duration: {seconds}s");
+    assert!(other.contains(&told(1)) && other.contains(&told(30)));
+    assert_eq!(core, other.replace(&told(1), &told(3)).replace(&told(30), &told(32)));
 }

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::model::{
-    Endpoint, EndpointState, Health, Label, LocalityScope, Name, ObjectName, Port, Service,
-    ServiceConfig,
+    Endpoint, EndpointState, Health, Label, Level, Name, ObjectName, Port, Service, ServiceConfig,
 };
-
-use super::NodeLocality;
 
 /// Names a group; given out again when the group is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,51 +21,6 @@ impl GroupId {
 
     pub(super) fn place(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// How far an endpoint is from this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// On it.
-    Node,
-    /// In its zone, and region.
-    Zone,
-    /// In its region.
-    Region,
-    /// Elsewhere, or nobody knows where.
-    Far,
-}
-
-impl Level {
-    pub(super) fn of(here: &NodeLocality, endpoint: &Endpoint) -> Self {
-        let same = |one: &Option<Label>, other: &Option<Label>| one.is_some() && one == other;
-        let there = &endpoint.locality;
-        if same(&here.node, &endpoint.node) {
-            Self::Node
-        } else if same(&here.zone, &there.zone) && here.region == there.region {
-            Self::Zone
-        } else if same(&here.region, &there.region) {
-            Self::Region
-        } else {
-            Self::Far
-        }
-    }
-
-    /// The level, where the scope is the finest that is told apart.
-    #[must_use]
-    pub fn within(self, scope: LocalityScope) -> Self {
-        self.max(Self::nearest(scope))
-    }
-
-    /// The level that everything within the scope has.
-    #[must_use]
-    pub const fn nearest(scope: LocalityScope) -> Self {
-        match scope {
-            LocalityScope::Node => Self::Node,
-            LocalityScope::Zone => Self::Zone,
-            LocalityScope::Region => Self::Region,
-        }
     }
 }
 

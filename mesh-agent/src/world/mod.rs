@@ -10,10 +10,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use mesh_api::model::{
-    Endpoint, Health, Kind, Label, Object, ObjectName, ObjectRef, Service, ServiceConfig,
+    Endpoint, Health, Kind, Object, ObjectName, ObjectRef, Service, ServiceConfig,
 };
 
-pub use self::group::{Group, GroupId, Level, Member};
+pub use mesh_api::model::{Level, NodeLocality};
+
+pub use self::group::{Group, GroupId, Member};
 pub use self::health::STEPS;
 
 /// One change of the world.
@@ -26,17 +28,6 @@ pub enum Change {
     /// What is said of the health of the endpoint of this name; `None`: nothing any more. It may
     /// come before the endpoint, and outlives it: only another of these changes it.
     Health(ObjectName, Option<Health>),
-}
-
-/// Where this node is. What is unknown is near to nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeLocality {
-    /// Its name, as endpoints spell it.
-    pub node: Option<Label>,
-    /// Its region.
-    pub region: Option<Label>,
-    /// Its zone.
-    pub zone: Option<Label>,
 }
 
 /// All objects the node knows.

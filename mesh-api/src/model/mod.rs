@@ -5,6 +5,7 @@ mod endpoint;
 mod errno;
 mod health;
 mod load_balancer;
+mod locality;
 mod names;
 mod resilience;
 mod routing;
@@ -19,6 +20,7 @@ pub use health::{Health, HealthCheck, HttpProbe, Probe};
 pub use load_balancer::{
     HashKey, LoadBalancer, LocalityMode, LocalityPolicy, LocalityScope, Policy,
 };
+pub use locality::{Level, NodeLocality};
 pub use names::{Label, Name, NameError, ObjectName, ObjectNameError, Port, PortError};
 pub use resilience::{
     Breaker, CircuitBreaker, OutlierDetection, RequestLimits, Retry, Thresholds, Timeouts,

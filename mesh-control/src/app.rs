@@ -94,13 +94,12 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let health = Arc::new(health);
     tasks.spawn(follow(Arc::clone(&health), shutdown.clone()));
     let proxies = translate(&mut tasks, (&world, &config.proxy_address), &health, &shutdown);
-    let standard = (proxies.envoy(), proxies.grpc(), proxies.grpc_core());
     let publisher = Publisher::new(
         Arc::clone(&world),
         Arc::clone(&nodes),
         Arc::clone(&readiness),
         Arc::clone(&health),
-        proxies,
+        Arc::clone(&proxies),
     );
     let worlds = publisher.worlds();
     let snapshots = publisher.snapshots();
@@ -128,8 +127,7 @@ pub async fn build(config: Config) -> anyhow::Result<Bound> {
     let web_health = Arc::clone(&health);
     let health = HealthApi::new(health, metrics.health.clone(), shutdown.clone());
     let max_age = config.xds_max_connection_age;
-    let feeds =
-        Feeds { agents: snapshots, envoy: standard.0, grpc: standard.1, grpc_core: standard.2 };
+    let feeds = Feeds { agents: snapshots, proxies };
     let (every, counted) = (config.load_report_interval, Arc::clone(&metrics));
     let loads = Lrs::service(feeds.clone(), counted, every, max_age, shutdown.clone());
     let ads = Ads::service(feeds, book, Arc::clone(&nodes), metrics, max_age, stop);

@@ -4,7 +4,7 @@
 use envoy_types::pb::google::protobuf::value::Kind;
 pub use envoy_types::pb::{
     envoy::{
-        config::core::v3::{ControlPlane, Node, node::UserAgentVersionType},
+        config::core::v3::{ControlPlane, Locality, Node, node::UserAgentVersionType},
         service::discovery::v3::{
             DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
             Resource,
@@ -15,13 +15,16 @@ pub use envoy_types::pb::{
         },
     },
     google::{
-        protobuf::{Any, Struct},
+        protobuf::{Any, Struct, Value, value},
         rpc::Status,
     },
 };
 
 /// `google.rpc.Code` of a NACK: the client cannot use what it was sent.
 pub const INVALID_ARGUMENT: i32 = 3;
+
+/// Where the bootstrap of a client names its node, in the metadata.
+pub const NODE: &str = "node";
 
 /// A text among the fields of a structure.
 #[must_use]

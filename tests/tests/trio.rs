@@ -1,5 +1,5 @@
-//! One policy, three ways to follow it: the same YAML splits, fails over and drains alike through
-//! the kernel, through the real Envoy and in the real gRPC.
+//! One policy, three ways to follow it: the same YAML splits, fails over, drains and keeps to what is
+//! near alike through the kernel, through the real Envoy and in the real gRPC.
 
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -100,29 +100,30 @@ fn becomes(way: &mut Way, version: &str, may_fail: bool) -> anyhow::Result<()> {
     })
 }
 
+/// The three, on one node.
+fn ways(bed: &Testbed, node: &str) -> anyhow::Result<(Envoy, [Way; 3])> {
+    let outside = Place::in_netns(&bed.netns);
+    let envoy = Envoy::start(&bed.netns, &outside, node)?;
+    let control = Some(control::API.into());
+    let through_envoy = format!("127.0.0.1:{}", listener(bed)?);
+    let kernel = Client::start(&bed.node.place(), &VIP.to_string(), None)?;
+    let through_envoy = Client::start(&outside, &through_envoy, None)?;
+    let grpc = Client::start_on(&outside, "xds:///web.default", control, Some(node))?;
+    let ways = [
+        Way { name: "kernel", client: kernel, fresh: true },
+        Way { name: "Envoy", client: through_envoy, fresh: false },
+        Way { name: "gRPC", client: grpc, fresh: false },
+    ];
+    Ok((envoy, ways))
+}
+
 #[test]
 fn kernel_envoy_and_grpc_follow_one_policy_alike() -> anyhow::Result<()> {
     let bed = Testbed::start("trio")?;
     let first = start(&bed, "v1", 0)?;
     let _second = start(&bed, "v2", 1)?;
     bed.meshctl.apply(&service("Serving", "Serving"))?;
-    let outside = Place::in_netns(&bed.netns);
-    let _envoy = Envoy::start(&bed.netns, &outside, "trio")?;
-    let control = Some(control::API.into());
-    let through_envoy = format!("127.0.0.1:{}", listener(&bed)?);
-    let mut ways = [
-        Way {
-            name: "kernel",
-            client: Client::start(&bed.node.place(), &VIP.to_string(), None)?,
-            fresh: true,
-        },
-        Way { name: "Envoy", client: Client::start(&outside, &through_envoy, None)?, fresh: false },
-        Way {
-            name: "gRPC",
-            client: Client::start(&outside, "xds:///web.default", control)?,
-            fresh: false,
-        },
-    ];
+    let (_envoy, mut ways) = ways(&bed, "trio")?;
 
     for way in &mut ways {
         splits(way)?;
@@ -148,6 +149,72 @@ fn kernel_envoy_and_grpc_follow_one_policy_alike() -> anyhow::Result<()> {
     bed.meshctl.apply(&service("Draining", "Serving"))?;
     for way in &mut ways {
         becomes(way, "v2", false)?;
+    }
+    Ok(())
+}
+
+const NEAR: &str = "near";
+
+/// One endpoint on the node, and one elsewhere.
+fn local(mode: &str, first: &str) -> Manifest {
+    let endpoint = |name: &str, n: u8, node: &str, state: &str| {
+        format!(
+            "---\napiVersion: mesh.dev/v1alpha1\nkind: Endpoint\nmetadata: {{name: web-{name}}}\n\
+             spec: {{service: web, node: {node}, address: {}, state: {state}}}\n",
+            backend(n)
+        )
+    };
+    let (v1, v2) = (endpoint("v1", 0, NEAR, first), endpoint("v2", 1, "far", "Serving"));
+    Manifest::from_text(&format!(
+        "apiVersion: mesh.dev/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  \
+         vips: [{}]\n  ports: [{{name: grpc, port: {}, targetPort: {PORT}, appProtocol: grpc}}]\n\
+         {v1}{v2}---\napiVersion: mesh.dev/v1alpha1\nkind: ServiceConfig\nmetadata: {{name: web}}\n\
+         spec:\n  timeouts: {{request: 5s}}\n  loadBalancer: {{locality: {{mode: {mode}}}}}\n  \
+         healthCheck: {{tcp: {{}}, interval: 200ms, timeout: 100ms, unhealthyThreshold: 2}}\n",
+        VIP.ip(),
+        VIP.port(),
+    ))
+}
+
+#[test]
+fn all_three_keep_to_what_is_near() -> anyhow::Result<()> {
+    let bed = Testbed::start(NEAR)?;
+    let first = start(&bed, "v1", 0)?;
+    let _second = start(&bed, "v2", 1)?;
+    bed.meshctl.apply(&local("PreferLocal", "Serving"))?;
+    let (_envoy, mut ways) = ways(&bed, NEAR)?;
+    for way in &mut ways {
+        becomes(way, "v1", false)?;
+    }
+    // The next level, as long as the node has none that works; and back.
+    first.kill()?;
+    for way in &mut ways {
+        becomes(way, "v2", true)?;
+    }
+    let first = start(&bed, "v1", 0)?;
+    for way in &mut ways {
+        becomes(way, "v1", false)?;
+    }
+    bed.meshctl.apply(&local("PreferLocal", "Draining"))?;
+    for way in &mut ways {
+        becomes(way, "v2", false)?;
+    }
+
+    // Only what is near, or nothing.
+    bed.meshctl.apply(&local("Strict", "Serving"))?;
+    for way in &mut ways {
+        becomes(way, "v1", true)?;
+    }
+    first.kill()?;
+    for Way { name, client, fresh } in &mut ways {
+        eventually(|| {
+            let calls = Calls { fresh: *fresh, ..Calls::who(20) };
+            let answers = client.call(&calls).map_err(|error| error.to_string())?;
+            // Waiting must not hide it.
+            assert!(answers.of("v2") == 0, "{name}: {answers:?}");
+            let none = answers.failed.values().sum::<u64>() == 20;
+            if none { Ok(()) } else { Err(format!("{name}: {answers:?}")) }
+        })?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The builder behind a lock with its one task, and everybody who follows it.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use mesh_xds::snapshot::Snapshot;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Builder, Change, Snapshots};
+use super::{Audience, Builder, Change};
 use crate::health::status_of;
 use crate::world::World;
 
@@ -26,9 +26,7 @@ pub struct ProxyBook {
     addresses: Vec<IpAddr>,
     pending: Mutex<Pending>,
     wake: Notify,
-    envoy: watch::Sender<Option<Arc<Snapshot>>>,
-    grpc: watch::Sender<Option<Arc<Snapshot>>>,
-    grpc_core: watch::Sender<Option<Arc<Snapshot>>>,
+    audiences: Mutex<BTreeMap<Audience, watch::Sender<Option<Arc<Snapshot>>>>>,
 }
 
 /// Changes that are not translated yet.
@@ -47,34 +45,24 @@ impl ProxyBook {
             addresses,
             pending: Mutex::new(Pending { world, changed: BTreeSet::new() }),
             wake: Notify::new(),
-            envoy: watch::Sender::new(None),
-            grpc: watch::Sender::new(None),
-            grpc_core: watch::Sender::new(None),
+            audiences: Mutex::default(),
         }
     }
 
-    /// What every node's Envoy is to get. Nothing until the health of endpoints is known that are
-    /// checked: clients go on with what they have.
+    /// What an audience is to get, as long as anybody follows it. Nothing until the health of
+    /// endpoints is known that are checked: clients go on with what they have.
     #[must_use]
-    pub fn envoy(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.envoy.subscribe()
-    }
-
-    /// What every gRPC client is to get that is not built on C-core, as [`ProxyBook::envoy`].
-    #[must_use]
-    pub fn grpc(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.grpc.subscribe()
-    }
-
-    /// What every gRPC client is to get that is built on C-core, as [`ProxyBook::envoy`].
-    #[must_use]
-    pub fn grpc_core(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.grpc_core.subscribe()
+    pub fn follow(&self, audience: Audience) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        let mut audiences = lock(&self.audiences);
+        let receiver = audiences.entry(audience).or_default().subscribe();
+        drop(audiences);
+        self.wake.notify_one();
+        receiver
     }
 
     /// Takes over what a commit has changed.
     pub fn configured(&self, world: &Arc<World>, changed: impl Iterator<Item: Borrow<ObjectRef>>) {
-        let mut pending = self.lock();
+        let mut pending = lock(&self.pending);
         pending.world = Arc::clone(world);
         pending.changed.extend(changed.map(|it| it.borrow().clone()));
         drop(pending);
@@ -89,7 +77,7 @@ impl ProxyBook {
     ) {
         let mut builder = Builder::new(self.addresses.clone());
         let mut known = Arc::new(Snapshot::default());
-        let world = Arc::clone(&self.lock().world);
+        let world = Arc::clone(&lock(&self.pending).world);
         let mut warm = !is_checked(&world);
         builder.build(&world, Instant::now());
         loop {
@@ -99,8 +87,9 @@ impl ProxyBook {
             let found = differences(&known, &latest);
             known = latest;
             self.advance(&mut builder, found, Instant::now());
+            self.serve(&mut builder);
             if warm {
-                self.publish(builder.snapshots());
+                self.publish(&builder);
             }
             let until = builder.due().unwrap_or_else(|| Instant::now() + LONG);
             tokio::select! {
@@ -119,7 +108,7 @@ impl ProxyBook {
         health: Vec<(ObjectName, Option<Health>)>,
         now: Instant,
     ) {
-        let mut pending = self.lock();
+        let mut pending = lock(&self.pending);
         let objects = std::mem::take(&mut pending.changed);
         let world = Arc::clone(&pending.world);
         drop(pending);
@@ -130,13 +119,19 @@ impl ProxyBook {
         }
     }
 
-    fn publish(&self, next: &Snapshots) {
-        let feeds = [
-            (&self.envoy, &next.envoy),
-            (&self.grpc, &next.grpc),
-            (&self.grpc_core, &next.grpc_core),
-        ];
-        for (sender, next) in feeds {
+    /// Has the builder serve whoever is there.
+    fn serve(&self, builder: &mut Builder) {
+        let mut audiences = lock(&self.audiences);
+        audiences.retain(|_, sender| sender.receiver_count() > 0);
+        let there = audiences.keys().cloned().collect();
+        drop(audiences);
+        builder.serve(there);
+    }
+
+    fn publish(&self, builder: &Builder) {
+        for (audience, sender) in &*lock(&self.audiences) {
+            // Who has just come is served in the next round.
+            let Some(next) = builder.snapshot(audience) else { continue };
             sender.send_if_modified(|published| {
                 let same = published.as_ref().is_some_and(|it| Arc::ptr_eq(it, next));
                 if !same {
@@ -146,10 +141,10 @@ impl ProxyBook {
             });
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Of nothing.

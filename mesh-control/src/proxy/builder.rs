@@ -15,6 +15,7 @@ use mesh_xds::translate::grpc::Library;
 use mesh_xds::translate::{Named, ROUTES, TYPES, View, envoy, grpc, vacant};
 
 use super::facts::Facts;
+use super::near::{Audience, Dialect, Near};
 use crate::world::World;
 
 /// How long Envoy listens for a service that needs it no more: agents stop to send connections
@@ -32,7 +33,7 @@ pub struct Change {
     pub health: Vec<(ObjectName, Option<Health>)>,
 }
 
-/// What clients get.
+/// What clients get, wherever they are.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshots {
     /// Every node's Envoy.
@@ -41,6 +42,16 @@ pub struct Snapshots {
     pub grpc: Arc<Snapshot>,
     /// Every gRPC client that is: the same, but for its routes.
     pub grpc_core: Arc<Snapshot>,
+}
+
+impl Snapshots {
+    pub(super) const fn of(&self, dialect: Dialect) -> &Arc<Snapshot> {
+        match dialect {
+            Dialect::Envoy => &self.envoy,
+            Dialect::Grpc => &self.grpc,
+            Dialect::GrpcCore => &self.grpc_core,
+        }
+    }
 }
 
 type Names = BTreeSet<(&'static str, String)>;
@@ -99,6 +110,7 @@ pub struct Builder {
     emitted: BTreeMap<ObjectName, Emitted>,
     leaving: BTreeMap<ObjectName, Leaving>,
     snapshots: Snapshots,
+    near: Near,
 }
 
 impl Builder {
@@ -108,7 +120,18 @@ impl Builder {
         Self { facts: Facts::new(addresses), ..Self::default() }
     }
 
-    /// What clients get.
+    /// Serves these audiences and no others.
+    pub fn serve(&mut self, audiences: BTreeSet<Audience>) {
+        self.near.serve(audiences, &self.emitted, &self.facts, &self.snapshots);
+    }
+
+    /// What an audience gets; `None` where it is not served.
+    #[must_use]
+    pub fn snapshot(&self, audience: &Audience) -> Option<&Arc<Snapshot>> {
+        self.near.snapshot(audience)
+    }
+
+    /// What clients get, wherever they are.
     #[must_use]
     pub const fn snapshots(&self) -> &Snapshots {
         &self.snapshots
@@ -165,6 +188,8 @@ impl Builder {
         }
         self.leave(now, &mut edit);
         self.snapshots = edit.finish();
+        owners.extend(whole);
+        self.near.update(&owners, &self.facts, &self.snapshots);
     }
 
     /// Takes over that time has gone on.
@@ -173,12 +198,14 @@ impl Builder {
             let mut edit = Edit::new(&self.snapshots, self.facts.world().revision());
             self.leave(now, &mut edit);
             self.snapshots = edit.finish();
+            self.near.update(&BTreeSet::new(), &self.facts, &self.snapshots);
         }
     }
 
     /// Translates a service whose destinations' endpoints have changed.
     fn endpoints_of(&mut self, owner: &ObjectName, touched: &Touched, edit: &mut Edit) {
-        let (Some(view), Some(emitted)) = (self.facts.view(owner), self.emitted.get_mut(owner))
+        let (Some(view), Some(emitted)) =
+            (self.facts.view(owner, None), self.emitted.get_mut(owner))
         else {
             return;
         };
@@ -197,7 +224,7 @@ impl Builder {
     fn all_of(&mut self, owner: &ObjectName, now: Instant, edit: &mut Edit) {
         let before = self.emitted.remove(owner).unwrap_or_default();
         let mut after = Emitted::default();
-        if let Some(view) = self.facts.view(owner) {
+        if let Some(view) = self.facts.view(owner, None) {
             after.vacant = vacant(&view);
             after.ports = envoy::listeners(&view).collect();
             let all = |_: &Destination| true;
@@ -217,7 +244,7 @@ impl Builder {
         if !after.envoy.is_empty() {
             self.take_over(owner, &after, edit);
         }
-        if self.facts.view(owner).is_some() {
+        if self.facts.view(owner, None).is_some() {
             self.emitted.insert(owner.clone(), after);
         }
     }

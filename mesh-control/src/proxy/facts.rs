@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::model::{
-    Endpoint, Health, Kind, Label, Object, ObjectName, ObjectRef, Service, ServiceConfig,
+    Endpoint, Health, Kind, Label, NodeLocality, Object, ObjectName, ObjectRef, Service,
+    ServiceConfig,
 };
 use mesh_xds::translate::{Instance, Mesh, View};
 
@@ -68,10 +69,14 @@ impl Facts {
         home.filter(|_| before != health)
     }
 
-    /// A service to translate; `None` where there is none.
-    pub(super) fn view(&self, name: &ObjectName) -> Option<View<'_>> {
+    /// A service to translate for clients in a place, or anywhere; `None` where there is none.
+    pub(super) fn view<'a>(
+        &'a self,
+        name: &ObjectName,
+        here: Option<&'a NodeLocality>,
+    ) -> Option<View<'a>> {
         let service = Mesh::service(self, name)?;
-        Some(View { mesh: self, service, config: self.config(name) })
+        Some(View { mesh: self, service, config: self.config(name), here })
     }
 
     fn config(&self, name: &ObjectName) -> Option<&ServiceConfig> {

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh_api::model::{Health, Object, ObjectName, ObjectRef, Port};
+use mesh_api::model::{
+    Health, LocalityMode, LocalityPolicy, LocalityScope, NodeLocality, Object, ObjectName,
+    ObjectRef, Port,
+};
 use mesh_api::resource::{HEALTH, encode};
 use mesh_api::wire;
 use mesh_xds::snapshot::{Resource, Snapshot};
@@ -13,7 +16,7 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Builder, Change, LINGER, ProxyBook};
+use super::{Audience, Builder, Change, Dialect, LINGER, ProxyBook};
 use crate::testing::{endpoint, model, name, wire_check, wire_config, wire_service};
 use crate::world::{Stored, World};
 
@@ -112,6 +115,31 @@ fn differ(one: &Snapshot, other: &Snapshot) -> Vec<(&'static str, String)> {
     found
 }
 
+fn in_zone(mut object: Object, zone: &str) -> Object {
+    if let Object::Endpoint(endpoint) = &mut object {
+        endpoint.locality.zone = Some(zone.parse().unwrap());
+    }
+    object
+}
+
+/// A configuration by which the endpoints of the client's zone come first, or are all.
+fn local(mut object: Object, mode: Option<LocalityMode>) -> Object {
+    if let Object::ServiceConfig(config) = &mut object {
+        let policy = |mode| LocalityPolicy { mode, scope: LocalityScope::Zone };
+        config.load_balancer.locality = mode.map(policy);
+    }
+    object
+}
+
+fn audience(dialect: Dialect, zone: &str) -> Audience {
+    Audience { dialect, here: NodeLocality { zone: zone.parse().ok(), ..NodeLocality::default() } }
+}
+
+fn audiences() -> BTreeSet<Audience> {
+    let all = [Dialect::Envoy, Dialect::Grpc, Dialect::GrpcCore];
+    all.into_iter().flat_map(|it| ["", "z-0", "z-1"].map(|zone| audience(it, zone))).collect()
+}
+
 fn object() -> impl Strategy<Value = Object> {
     let rules = prop_oneof![
         Just(vec![]),
@@ -119,14 +147,18 @@ fn object() -> impl Strategy<Value = Object> {
         Just(vec![("", "v1", 1), ("s-1", "", 3)]),
         Just(vec![("s-2", "v2", 1), ("s-1", "v1", 3)]),
     ];
+    let mode = prop_oneof![Just(LocalityMode::PreferLocal), Just(LocalityMode::Strict)];
     prop_oneof![
         (0..3_u8, 80..82_u32).prop_map(|(at, port)| service(&format!("shop/s-{at}"), port)),
-        (0..5_u8, 0..3_u8, 1..3_u8).prop_map(|(at, of, version)| {
-            endpoint(&format!("shop/e-{at}"), &format!("s-{of}"), &format!("v{version}"))
+        (0..5_u8, 0..3_u8, 1..3_u8, 0..3_u8).prop_map(|(at, of, version, zone)| {
+            let (of, version) = (format!("s-{of}"), format!("v{version}"));
+            in_zone(endpoint(&format!("shop/e-{at}"), &of, &version), &format!("z-{zone}"))
         }),
-        (0..3_u8, rules, any::<bool>()).prop_map(|(at, rules, is_for_requests)| {
-            config(&format!("shop/s-{at}"), &rules, is_for_requests)
-        }),
+        (0..3_u8, rules, any::<bool>(), prop::option::of(mode)).prop_map(
+            |(at, rules, is_for_requests, mode)| {
+                local(config(&format!("shop/s-{at}"), &rules, is_for_requests), mode)
+            }
+        ),
     ]
 }
 
@@ -148,13 +180,19 @@ proptest! {
         )
     ) {
         let mut bench = Bench::new();
+        bench.builder.serve(audiences());
         for (objects, health) in steps {
             bench.change(objects, health);
             // All that leaves has left.
             let later = bench.now + LINGER;
             bench.builder.expire(later);
             bench.now = later;
-            let fresh = bench.fresh();
+            let mut fresh = bench.fresh();
+            fresh.serve(audiences());
+            for audience in audiences() {
+                let of = |builder: &Builder| Arc::clone(builder.snapshot(&audience).unwrap());
+                prop_assert_eq!(differ(&of(&bench.builder), &of(&fresh)), vec![]);
+            }
             prop_assert_eq!(differ(&bench.envoy(), &fresh.snapshots().envoy), vec![]);
             prop_assert_eq!(differ(&bench.grpc(), &fresh.snapshots().grpc), vec![]);
             let core = &bench.builder.snapshots().grpc_core;
@@ -253,7 +291,10 @@ async fn nothing_is_said_before_health_is_known() {
     world.put(Stored { object: checked, resource_version: 1 });
     let book = ProxyBook::new(Arc::new(world), Vec::new());
     let (health, known) = watch::channel(None);
-    let (mut envoy, shutdown) = (book.envoy(), CancellationToken::new());
+    let (mut envoy, shutdown) = (
+        book.follow(Audience { dialect: Dialect::Envoy, here: NodeLocality::default() }),
+        CancellationToken::new(),
+    );
     let resource = |status: wire::HealthStatus| {
         let (body, version) = encode(&wire::EndpointHealth { status: status.into() });
         Resource::new(version, body)
@@ -272,4 +313,36 @@ async fn nothing_is_said_before_health_is_known() {
     let mut bench = shop();
     bench.change(Vec::new(), vec![(name("shop/web-1"), Some(Health::Unhealthy))]);
     assert_eq!(differ(&first, &bench.envoy()), []);
+}
+
+/// Who is near is told of near endpoints, and of routes to them; all else is shared.
+#[test]
+fn places_are_told_different_things() {
+    let mut bench = shop();
+    let strict = config("shop/web", &[("", "v1", 80), ("", "v2", 20)], true);
+    bench.put([
+        local(strict, Some(LocalityMode::Strict)),
+        in_zone(endpoint("shop/web-1", "web", "v1"), "z-0"),
+        in_zone(endpoint("shop/web-2", "web", "v2"), "z-0"),
+        in_zone(endpoint("shop/web-3", "web", "v2"), "z-1"),
+    ]);
+    bench.builder.serve(audiences());
+    let of = |bench: &Bench, zone| {
+        Arc::clone(bench.builder.snapshot(&audience(Dialect::Envoy, zone)).unwrap())
+    };
+    let set = |version: &str| (ASSIGNMENT, format!("shop/web/http|shop/web|{version}"));
+    let routes = (ROUTES, "shop/web/http".to_owned());
+    assert_eq!(differ(&bench.envoy(), &of(&bench, "z-0")), [set("v2")]);
+    // Nothing of v1 is there, so v2 has its share.
+    let all = [set("v1"), set("v2"), routes.clone()];
+    assert_eq!(differ(&bench.envoy(), &of(&bench, "z-1")), all);
+    let before = of(&bench, "z-1");
+    bench.put([in_zone(endpoint("shop/web-4", "web", "v1"), "z-1")]);
+    assert_eq!(differ(&before, &of(&bench, "z-1")), [set("v1"), routes]);
+    // Where no service asks for near endpoints, there is one snapshot.
+    bench.put([config("shop/web", &[("", "v1", 80), ("", "v2", 20)], true)]);
+    assert!(Arc::ptr_eq(&bench.envoy(), &of(&bench, "z-1")));
+    // Who has left is forgotten.
+    bench.builder.serve(BTreeSet::new());
+    assert!(bench.builder.snapshot(&audience(Dialect::Envoy, "z-1")).is_none());
 }

@@ -1,9 +1,11 @@
 //! What kind of client is at the other end of a stream: which snapshots it is served, and where it
 //! is shown.
 
+use mesh_api::model::{Label, NodeLocality};
 use mesh_api::resource::{AGENT_TYPES, ASIDE_TYPES};
-use mesh_xds::ads::Node;
-use mesh_xds::translate::grpc::Library;
+use mesh_xds::ads::{NODE, Node, text_in};
+
+use crate::proxy::{Audience, Dialect};
 
 /// A kind of xDS client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,15 +48,30 @@ impl ClientKind {
     }
 }
 
-/// What a gRPC client is built on, as it says itself: "gRPC C-core linux", "gRPC Go".
-pub(super) fn library(node: Option<&Node>) -> Library {
+/// Who is told the same as a client that says this of itself.
+pub(super) fn audience(kind: ClientKind, node: Option<&Node>) -> Audience {
+    // "gRPC C-core linux"
     let is_core = node.is_some_and(|node| node.user_agent_name.starts_with("gRPC C-core"));
-    if is_core { Library::Core } else { Library::Other }
+    let dialect = match kind {
+        ClientKind::Envoy | ClientKind::Agent => Dialect::Envoy,
+        ClientKind::Grpc if is_core => Dialect::GrpcCore,
+        ClientKind::Grpc => Dialect::Grpc,
+    };
+    let label = |text: &str| text.parse::<Label>().ok();
+    let locality = node.and_then(|node| node.locality.as_ref());
+    let metadata = node.and_then(|node| node.metadata.as_ref());
+    let here = NodeLocality {
+        node: metadata.and_then(|metadata| text_in(metadata, NODE)).and_then(label),
+        region: locality.and_then(|locality| label(&locality.region)),
+        zone: locality.and_then(|locality| label(&locality.zone)),
+    };
+    Audience { dialect, here }
 }
 
 #[cfg(test)]
 mod tests {
     use mesh_api::resource::{HEALTH, SERVICE};
+    use mesh_xds::ads::{Locality, Struct, Value, value};
     use mesh_xds::types::{LISTENER, ROUTE};
 
     use super::*;
@@ -77,13 +94,26 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_libraries() {
-        let of = |user_agent: &str| {
-            library(Some(&Node { user_agent_name: user_agent.to_owned(), ..Node::default() }))
+    fn what_it_says_tells_the_audience() {
+        let of = |kind, user_agent: &str| {
+            let node = Node { user_agent_name: user_agent.to_owned(), ..Node::default() };
+            audience(kind, Some(&node)).dialect
         };
-        assert_eq!(of("gRPC C-core linux"), Library::Core);
-        assert_eq!(of("gRPC Go"), Library::Other);
-        assert_eq!(of("gRPC Java"), Library::Other);
-        assert_eq!(library(None), Library::Other);
+        assert_eq!(of(ClientKind::Grpc, "gRPC C-core linux"), Dialect::GrpcCore);
+        assert_eq!(of(ClientKind::Grpc, "gRPC Go"), Dialect::Grpc);
+        assert_eq!(of(ClientKind::Envoy, "envoy"), Dialect::Envoy);
+        let nowhere = Audience { dialect: Dialect::Grpc, here: NodeLocality::default() };
+        assert_eq!(audience(ClientKind::Grpc, None), nowhere);
+        let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
+        let locality =
+            Locality { region: "r".to_owned(), zone: "z".to_owned(), ..Default::default() };
+        let node = Node {
+            locality: Some(locality),
+            metadata: Some(Struct { fields: [("node".to_owned(), text("n-1"))].into() }),
+            ..Node::default()
+        };
+        let label = |text: &str| Some(text.parse().unwrap());
+        let here = NodeLocality { node: label("n-1"), region: label("r"), zone: label("z") };
+        assert_eq!(audience(ClientKind::Grpc, Some(&node)).here, here);
     }
 }

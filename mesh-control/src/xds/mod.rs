@@ -29,7 +29,6 @@ use mesh_xds::ads::{
 };
 use mesh_xds::server::{DeltaStream, SotwStream, StreamConfig};
 use mesh_xds::snapshot::Snapshot;
-use mesh_xds::translate::grpc::Library;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -46,6 +45,7 @@ pub use traces::Traces;
 
 use crate::health::book::HealthBook;
 use crate::metrics::Metrics;
+use crate::proxy::ProxyBook;
 
 /// Responses are cut below this; clients accept 4 MiB unless told otherwise.
 const MAX_RESPONSE: usize = 2 << 20;
@@ -66,13 +66,9 @@ const AGENT_STREAM: StreamConfig = StreamConfig {
 pub struct Feeds {
     /// For node agents.
     pub agents: watch::Receiver<Arc<Snapshot>>,
-    /// For Envoy; nothing until the health of endpoints is known, so that nobody is told of endpoints
-    /// that fail.
-    pub envoy: watch::Receiver<Option<Arc<Snapshot>>>,
-    /// For gRPC without a proxy; the same.
-    pub grpc: watch::Receiver<Option<Arc<Snapshot>>>,
-    /// For gRPC that is built on C-core; the same.
-    pub grpc_core: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// For Envoy and gRPC clients; nothing until the health of endpoints is known, so that nobody is
+    /// told of endpoints that fail.
+    pub proxies: Arc<ProxyBook>,
 }
 
 impl Feeds {
@@ -82,11 +78,7 @@ impl Feeds {
         kind: ClientKind,
         node: Option<&Node>,
     ) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        match (kind, kind::library(node)) {
-            (ClientKind::Grpc, Library::Core) => self.grpc_core.clone(),
-            (ClientKind::Grpc, Library::Other) => self.grpc.clone(),
-            (ClientKind::Envoy | ClientKind::Agent, _) => self.envoy.clone(),
-        }
+        self.proxies.follow(kind::audience(kind, node))
     }
 }
 

@@ -152,7 +152,7 @@ impl Feature {
     /// Of the kernel, Envoy and gRPC.
     const fn row(self) -> [Support; 3] {
         match self {
-            Self::Split | Self::RoundRobin | Self::HealthCheck => [Honoured; 3],
+            Self::Split | Self::RoundRobin | Self::HealthCheck | Self::Locality => [Honoured; 3],
             Self::MatchPath | Self::MatchHeaders | Self::MatchGrpc | Self::Fault => {
                 [Redirected, Honoured, Honoured]
             }
@@ -197,10 +197,6 @@ impl Feature {
             Self::HashKey => {
                 let who = "it does not know which process a request is from";
                 [Honoured, Ignored(who), Ignored(who)]
-            }
-            Self::Locality => {
-                let all = "all clients are sent the same endpoints";
-                [Honoured, Ignored(all), Ignored(all)]
             }
             Self::SlowStart => [Honoured, Partly("its own curve"), Ignored(NOT_THERE)],
             Self::PanicThreshold => {

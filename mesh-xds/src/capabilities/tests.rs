@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use mesh_api::model::NodeLocality;
+
 use super::*;
 use crate::translate::tests::Objects;
-use crate::translate::{Named, envoy, grpc, vacant};
+use crate::translate::{Named, View, envoy, grpc, vacant};
 
 /// A service with endpoints of two versions, of which some are ill; and another one.
 fn objects(service: &str, config: &str) -> Objects {
@@ -31,7 +33,9 @@ fn objects(service: &str, config: &str) -> Objects {
 
 fn sent(objects: &Objects, client: Client) -> Vec<Named> {
     let mut found = Vec::new();
-    for view in objects.views() {
+    let zone = Some("z2".parse().unwrap());
+    let here = NodeLocality { zone, ..NodeLocality::default() };
+    for view in objects.views().map(|view| View { here: Some(&here), ..view }) {
         let vacant = vacant(&view);
         match client {
             Client::Kernel => {}
@@ -99,7 +103,7 @@ fn example(feature: Feature) -> Option<Example> {
             "RULES, loadBalancer: {policy: Maglev, hashKey: Workload}",
         ),
         Feature::Locality => {
-            config("RULES", "RULES, loadBalancer: {locality: {mode: PreferLocal, scope: Zone}}")
+            config("RULES", "RULES, loadBalancer: {locality: {mode: Strict, scope: Zone}}")
         }
         Feature::SlowStart => config("RULES", "RULES, loadBalancer: {slowStart: 10s}"),
         Feature::PanicThreshold => config("RULES", "RULES, loadBalancer: {panicThreshold: 90}"),

@@ -8,12 +8,9 @@ use std::{
 
 use super::{ProtocolError, validate::length};
 use crate::{
-    ads::{Node, UserAgentVersionType, text_in},
+    ads::{NODE, Node, UserAgentVersionType, text_in},
     snapshot::{Resource, Resources},
 };
-
-/// Where the bootstrap of a client names its node, in the metadata.
-const NODE: &str = "node";
 
 /// Who is at the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -145,6 +145,15 @@ impl Builder {
         self
     }
 
+    /// Have other resources stand in the place of those of the same names.
+    #[must_use]
+    pub fn instead(mut self, type_url: &str, others: &Arc<Resources>) -> Self {
+        if let Some(resources) = self.snapshot.types.get_mut(type_url) {
+            *resources = Arc::new(resources.with_instead(Arc::clone(others)));
+        }
+        self
+    }
+
     /// The finished snapshot.
     #[must_use]
     pub fn build(self) -> Snapshot {

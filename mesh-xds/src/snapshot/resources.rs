@@ -2,7 +2,8 @@
 //! chunk and the list of chunks, and a comparison of two versions skips the chunks they share,
 //! so both cost what has changed and not what there is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::Resource;
 
@@ -19,9 +20,18 @@ pub struct Resources {
     /// In order, none of them empty.
     chunks: Vec<Arc<Chunk>>,
     len: usize,
+    /// What stands in the place of some of them, by the same names.
+    instead: Option<Arc<Self>>,
 }
 
 impl Resources {
+    /// These with others in the place of those of the same names. Both are shared: few clients that
+    /// are told something else of a few names cost little more than these few.
+    #[must_use]
+    pub fn with_instead(&self, others: Arc<Self>) -> Self {
+        Self { instead: (!others.is_empty()).then_some(others), ..self.clone() }
+    }
+
     /// Number of resources.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -37,9 +47,22 @@ impl Resources {
     /// One resource.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.entry(name).map(|(_, resource)| resource)
+    }
+
+    fn entry(&self, name: &str) -> Option<(&str, &Arc<Resource>)> {
         let chunk = self.chunks.get(self.chunk_of(name))?;
-        let (_, resource) = chunk.get(position(chunk, name).ok()?)?;
-        Some(resource)
+        let (name, resource) = chunk.get(position(chunk, name).ok()?)?;
+        Some(self.seen((name, resource)))
+    }
+
+    /// An entry of a chunk, or what stands in its place.
+    fn seen<'a>(
+        &'a self,
+        (name, resource): (&'a str, &'a Arc<Resource>),
+    ) -> (&'a str, &'a Arc<Resource>) {
+        let instead = self.instead.as_ref().and_then(|others| others.get(name));
+        (name, instead.unwrap_or(resource))
     }
 
     /// Whether there is a resource of this name.
@@ -50,7 +73,7 @@ impl Resources {
 
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Resource>)> {
-        entries(self.chunks.iter())
+        entries(self.chunks.iter()).map(|entry| self.seen(entry))
     }
 
     /// Those that may differ from another version: all but what stands in chunks that both
@@ -60,10 +83,25 @@ impl Resources {
         other: &Self,
     ) -> impl Iterator<Item = (&'a str, &'a Arc<Resource>)> + use<'a> {
         let shared: HashSet<*const Chunk> = other.chunks.iter().map(Arc::as_ptr).collect();
-        entries(self.chunks.iter().filter(move |chunk| !shared.contains(&Arc::as_ptr(chunk))))
+        let chunks = self.chunks.iter().filter(move |chunk| !shared.contains(&Arc::as_ptr(chunk)));
+        let mut found: Vec<_> = entries(chunks).map(|entry| self.seen(entry)).collect();
+        if self.instead.is_some() || other.instead.is_some() {
+            let (ours, theirs) = (self.others(), other.others());
+            let names = ours.apart_from(&theirs).chain(theirs.apart_from(&ours));
+            let names: BTreeSet<&str> = names.map(|(name, _)| name).collect();
+            let more = names.into_iter().filter_map(|name| self.entry(name));
+            // Each once, and in order.
+            found = found.into_iter().chain(more).collect::<BTreeMap<_, _>>().into_iter().collect();
+        }
+        found.into_iter()
     }
 
-    /// Adds or replaces a resource.
+    /// What stands in the place of some.
+    fn others(&self) -> Self {
+        self.instead.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Adds or replaces a resource. What stands in its place goes on to.
     pub fn insert(&mut self, name: &str, resource: Arc<Resource>) {
         let at = self.chunk_of(name);
         let Some(chunk) = self.chunks.get_mut(at).map(Arc::make_mut) else {
@@ -134,8 +172,6 @@ impl Eq for Resources {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -198,6 +234,56 @@ mod tests {
                 prop_assert!(gone.contains_key(name.as_str()));
             }
             prop_assert!(new.len() <= 6 * MOST);
+        }
+
+        #[test]
+        fn others_stand_in_the_place_of_some(
+            first in prop::collection::vec((0..900u16, 1..4u8), 0..900),
+            then in prop::collection::vec((0..900u16, 0..4u8), 0..5),
+            others in prop::collection::vec((0..900u16, 4..8u8), 0..20),
+            other_then in prop::collection::vec((0..900u16, prop_oneof![Just(0), 4..8u8]), 0..5),
+        ) {
+            let (mut index, mut instead) = (Resources::default(), Resources::default());
+            let (mut model, mut instead_model) = (BTreeMap::new(), BTreeMap::new());
+            let both = |index: &Resources, instead: &Resources| {
+                index.with_instead(Arc::new(instead.clone()))
+            };
+            let merged = |model: &BTreeMap<String, Arc<Resource>>, instead: &BTreeMap<_, _>| {
+                let pick = |(name, it): (&String, &_)| {
+                    (name.clone(), Arc::clone(instead.get(name).unwrap_or(it)))
+                };
+                model.iter().map(pick).collect::<BTreeMap<_, _>>()
+            };
+            for change in first {
+                apply(&mut index, &mut model, change);
+            }
+            for it in others {
+                apply(&mut instead, &mut instead_model, it);
+            }
+            let (old, old_model) = (both(&index, &instead), merged(&model, &instead_model));
+            for change in then {
+                apply(&mut index, &mut model, change);
+            }
+            for it in other_then {
+                apply(&mut instead, &mut instead_model, it);
+            }
+            let (new, new_model) = (both(&index, &instead), merged(&model, &instead_model));
+            for (index, model) in [(&old, &old_model), (&new, &new_model)] {
+                prop_assert_eq!(index.len(), model.len());
+                prop_assert!(index.iter().eq(model.iter().map(|(name, it)| (name.as_str(), it))));
+            }
+            let apart: Vec<_> = new.apart_from(&old).collect();
+            prop_assert!(apart.is_sorted_by(|(one, _), (other, _)| one < other));
+            let apart: BTreeMap<&str, _> = apart.into_iter().collect();
+            for (name, resource) in &new_model {
+                if old_model.get(name) != Some(resource) {
+                    prop_assert_eq!(apart.get(name.as_str()), Some(&resource));
+                }
+            }
+            let gone: BTreeMap<&str, _> = old.apart_from(&new).collect();
+            for name in old_model.keys().filter(|name| !new_model.contains_key(*name)) {
+                prop_assert!(gone.contains_key(name.as_str()));
+            }
         }
     }
 }

@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mesh_api::model::{
-    Destination, Endpoint, Health, LoadBalancer, ObjectName, Protocol, Service, ServiceConfig,
-    ServicePort,
+    Destination, Endpoint, Health, LoadBalancer, NodeLocality, ObjectName, Protocol, Service,
+    ServiceConfig, ServicePort,
 };
 
 use crate::snapshot::Resource;
@@ -83,11 +83,20 @@ pub struct View<'a> {
     pub service: &'a Service,
     /// Its configuration.
     pub config: Option<&'a ServiceConfig>,
+    /// Where the client is: it is told of near endpoints only, or first, as the configuration says.
+    /// `None`: anywhere, and near and far are alike.
+    pub here: Option<&'a NodeLocality>,
 }
 
 impl<'a> View<'a> {
     fn balancer(&self) -> LoadBalancer {
         self.config.map(|config| config.load_balancer).unwrap_or_default()
+    }
+
+    /// Whether clients in different places are told different things.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.balancer().locality.is_some()
     }
 
     fn tcp_ports(&self) -> impl Iterator<Item = &'a ServicePort> + use<'a> {
@@ -124,12 +133,11 @@ impl<'a> View<'a> {
 #[must_use]
 pub fn vacant(view: &View<'_>) -> BTreeSet<Destination> {
     let mut known = BTreeMap::new();
-    let panic_threshold = view.balancer().panic_threshold;
     let mut found = view.destinations();
     found.retain(|to| {
         let all =
             known.entry(to.service.clone()).or_insert_with(|| view.mesh.instances(&to.service));
-        pool::is_vacant(all, to, panic_threshold)
+        pool::is_vacant(view, all, to)
     });
     found
 }

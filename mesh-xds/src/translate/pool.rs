@@ -2,9 +2,12 @@
 //! weights, and whether they take requests. The rules are those of the agent's compiler:
 //! docs/load-balancing.md has them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use mesh_api::model::{Destination, EndpointState, Health, Label, Port, ServicePort};
+use mesh_api::model::{
+    Destination, EndpointState, Health, Label, Level, LocalityMode, Port, ServicePort,
+};
 
 use super::{Instance, View};
 
@@ -48,6 +51,9 @@ pub(super) struct Place {
     pub(super) status: Status,
     pub(super) region: Option<Label>,
     pub(super) zone: Option<Label>,
+    /// Those of 0 are taken as long as there are any that work, then those of 1, and so on: none is
+    /// left out.
+    pub(super) priority: u32,
 }
 
 /// All endpoints of a destination.
@@ -74,9 +80,27 @@ fn panics(statuses: impl Iterator<Item = Status>, threshold: u8) -> bool {
 }
 
 /// Whether no endpoint can take a request.
-pub(super) fn is_vacant(all: &[Instance<'_>], to: &Destination, threshold: u8) -> bool {
-    let statuses = || all.iter().filter(|it| is_in(it, to)).map(Status::of);
-    !statuses().any(Status::is_usable) && !panics(statuses(), threshold)
+pub(super) fn is_vacant(view: &View<'_>, all: &[Instance<'_>], to: &Destination) -> bool {
+    let all = || all.iter().filter(|it| is_in(it, to));
+    let panics = panics(all().map(Status::of), view.balancer().panic_threshold);
+    let takes = |instance: &Instance<'_>| {
+        let status = Status::of(instance);
+        status.is_usable() || (panics && status == Status::Unhealthy)
+    };
+    !all().any(|instance| takes(instance) && level(view, instance).is_some())
+}
+
+/// How far an endpoint is from the client, as far as the configuration tells it apart; `None` where
+/// it is too far.
+fn level(view: &View<'_>, instance: &Instance<'_>) -> Option<Level> {
+    let (Some(policy), Some(here)) = (view.balancer().locality, view.here) else {
+        return Some(Level::Node);
+    };
+    let level = Level::of(here, instance.endpoint).within(policy.scope);
+    match policy.mode {
+        LocalityMode::PreferLocal => Some(level),
+        LocalityMode::Strict => (level == Level::nearest(policy.scope)).then_some(level),
+    }
 }
 
 /// Looks a destination up.
@@ -85,21 +109,32 @@ pub(super) fn pool(view: &View<'_>, port: &ServicePort, to: &Destination) -> Poo
     let target = target(view, port, to);
     let place = |instance: &Instance<'_>| {
         let endpoint = instance.endpoint;
-        Place {
+        let place = Place {
             address: endpoint.address,
             port: endpoint.ports.get(&port.name).copied().unwrap_or(target),
             weight: endpoint.weight.max(1),
             status: Status::of(instance),
             region: endpoint.locality.region.clone(),
             zone: endpoint.locality.zone.clone(),
-        }
+            priority: level(view, instance)? as u32,
+        };
+        Some(place)
     };
-    let mut places: Vec<Place> = instances.iter().filter(|it| is_in(it, to)).map(place).collect();
-    let panics = panics(places.iter().map(|it| it.status), view.balancer().panic_threshold);
+    let found = || instances.iter().filter(|it| is_in(it, to));
+    let panics = panics(found().map(Status::of), view.balancer().panic_threshold);
+    let mut places: Vec<Place> = found().filter_map(place).collect();
+    if view.is_local() && view.here.is_some() {
+        // Which endpoints count is decided before nearness, as in the kernel; clients would do it for
+        // each priority.
+        for place in places.iter_mut().filter(|it| panics && it.status == Status::Unhealthy) {
+            place.status = Status::Unknown;
+        }
+        places.retain(|it| it.status.is_usable());
+    }
     places.sort_by(|one, other| {
         let key = |it: &Place| (it.address, it.port, it.status);
         key(one).cmp(&key(other)).then_with(|| {
-            let rest = |it: &'_ Place| (it.region.clone(), it.zone.clone(), it.weight);
+            let rest = |it: &'_ Place| (it.priority, it.region.clone(), it.zone.clone(), it.weight);
             rest(one).cmp(&rest(other))
         })
     });
@@ -112,6 +147,12 @@ pub(super) fn pool(view: &View<'_>, port: &ServicePort, to: &Destination) -> Poo
         same
     });
     fit(places.iter_mut().map(|it| &mut it.weight));
+    // Clients refuse priorities with gaps.
+    let levels: BTreeSet<u32> = places.iter().map(|it| it.priority).collect();
+    for place in &mut places {
+        place.priority =
+            (0..).zip(&levels).find(|(_, it)| **it == place.priority).map_or(0, |it| it.0);
+    }
     Pool { places, panics }
 }
 

@@ -112,6 +112,16 @@ impl Client {
     /// A client of a target as gRPC names it: an address, or `xds:///service.namespace`, for which
     /// it is told where the control plane is.
     pub fn start(place: &Place, target: &str, control: Option<SocketAddr>) -> anyhow::Result<Self> {
+        Self::start_on(place, target, control, None)
+    }
+
+    /// The same, on a node that its bootstrap names.
+    pub fn start_on(
+        place: &Place,
+        target: &str,
+        control: Option<SocketAddr>,
+        node: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let scratch = Scratch::create("grpc-client")?;
         let script = scratch.path().join("client.py");
         fs::write(&script, CLIENT)?;
@@ -123,6 +133,7 @@ impl Client {
             let mut print = Command::new(bins::workspace("meshctl")?);
             print.args(["--server", &format!("http://{control}"), "grpc-bootstrap", "--id"]);
             print.arg(format!("grpc~{}", std::process::id()));
+            print.args(node.iter().flat_map(|node| ["--node", node]));
             let said = run_command(print, &Place::default())?;
             ensure!(said.code == Some(0), "grpc-bootstrap: {}", said.stderr);
             fs::write(&bootstrap, said.stdout)?;

@@ -18,10 +18,12 @@ mod route;
 
 use std::collections::BTreeSet;
 
-use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, LocalityLbEndpoints, cluster_load_assignment::Policy,
+};
 use mesh_api::model::{Destination, Label, Port, RequestProtocol, ServicePort};
 
-use super::message::named;
+use super::message::{named, number};
 use super::pool::{Place, Pool, Status, pool};
 use super::{ASSIGNMENT, CLUSTER, LISTENER, Named, ROUTES, View, shared};
 
@@ -103,6 +105,7 @@ pub fn assignments(view: &View<'_>, only: &dyn Fn(&Destination) -> bool) -> Vec<
             let assignment = ClusterLoadAssignment {
                 cluster_name: name.clone(),
                 endpoints: localities(&places),
+                policy: fail_over(&places),
                 ..ClusterLoadAssignment::default()
             };
             found.push(named(ASSIGNMENT, name, &assignment));
@@ -111,20 +114,32 @@ pub fn assignments(view: &View<'_>, only: &dyn Fn(&Destination) -> bool) -> Vec<
     found
 }
 
-/// Endpoints by where they are. Envoy takes them all alike: nearness would need a view per node.
+/// Endpoints by priority and where they are. Those of one priority Envoy takes all alike.
 fn localities(places: &[Place]) -> Vec<LocalityLbEndpoints> {
     let mut found: Vec<LocalityLbEndpoints> = Vec::new();
     for place in places {
         let locality = Some(shared::locality(place, String::new()));
         let endpoint = shared::endpoint(place, place.status, place.weight);
-        match found.iter_mut().find(|it| it.locality == locality) {
+        let is_there = |it: &&mut LocalityLbEndpoints| {
+            it.locality == locality && it.priority == place.priority
+        };
+        match found.iter_mut().find(is_there) {
             Some(group) => group.lb_endpoints.push(endpoint),
             None => found.push(LocalityLbEndpoints {
                 locality,
                 lb_endpoints: vec![endpoint],
+                priority: place.priority,
                 ..LocalityLbEndpoints::default()
             }),
         }
     }
     found
+}
+
+/// Envoy would spread requests to the next priority as soon as less than 72 % of one work; it is to
+/// wait until less than 1 % do. `None` where there is only one.
+fn fail_over(places: &[Place]) -> Option<Policy> {
+    let is_one = places.iter().all(|place| place.priority == 0);
+    let policy = Policy { overprovisioning_factor: number(100 * 100), ..Policy::default() };
+    (!is_one).then_some(policy)
 }

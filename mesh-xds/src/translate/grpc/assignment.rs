@@ -23,7 +23,7 @@ pub(super) fn assignment(name: &str, pool: Pool, hashed: bool) -> ClusterLoadAss
     let mut groups: BTreeMap<_, Vec<&Place>> = BTreeMap::new();
     for place in &places {
         let by_weight = (!hashed).then_some(place.weight);
-        let key = (place.region.clone(), place.zone.clone(), by_weight);
+        let key = (place.priority, place.region.clone(), place.zone.clone(), by_weight);
         groups.entry(key).or_default().push(place);
     }
     // What ring hash looks at is the product of both weights.
@@ -34,7 +34,7 @@ pub(super) fn assignment(name: &str, pool: Pool, hashed: bool) -> ClusterLoadAss
     let mut weights: Vec<u32> = groups.values().map(|group| sum(group)).collect();
     fit(weights.iter_mut());
     let locality = |((key, group), weight): ((_, Vec<&Place>), u32)| {
-        let (_, _, by_weight): (_, _, Option<u32>) = key;
+        let (priority, _, _, by_weight): (_, _, _, Option<u32>) = key;
         let sub_zone = by_weight.map(|weight| format!("weight-{weight}")).unwrap_or_default();
         let endpoint = |place: &&Place| {
             let weight = if hashed { place.weight } else { 1 };
@@ -44,6 +44,7 @@ pub(super) fn assignment(name: &str, pool: Pool, hashed: bool) -> ClusterLoadAss
             locality: group.first().map(|place| shared::locality(place, sub_zone)),
             lb_endpoints: group.iter().map(endpoint).collect(),
             load_balancing_weight: number(weight),
+            priority,
             ..LocalityLbEndpoints::default()
         }
     };

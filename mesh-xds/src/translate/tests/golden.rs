@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use mesh_api::model::NodeLocality;
+
 use super::super::grpc::Library;
 use super::super::{Named, View, envoy, grpc, vacant};
 use super::{Objects, render};
 
 fn check(name: &str) {
+    check_from(name, None);
+}
+
+fn check_from(name: &str, here: Option<&NodeLocality>) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/tests/golden");
     let manifests = fs::read_to_string(directory.join(format!("{name}.yaml"))).unwrap();
     let objects = Objects::read(&manifests);
     let (mut by_envoy, mut by_grpc) = (Vec::new(), Vec::new());
-    for view in objects.views() {
+    for view in objects.views().map(|view| View { here, ..view }) {
         let vacant = vacant(&view);
         by_envoy.extend(envoy::policy(&view, &vacant));
         by_envoy.extend(envoy::assignments(&view, &|_| true));
@@ -63,6 +69,14 @@ fn guards() {
 #[test]
 fn plain() {
     check("plain");
+}
+
+/// Near endpoints first, and near ones only.
+#[test]
+fn near() {
+    let label = |text: &str| Some(text.parse().unwrap());
+    let here = NodeLocality { node: label("n1"), region: label("r1"), zone: label("z1") };
+    check_from("near", Some(&here));
 }
 
 /// C-core's timeouts are over too early, so it is told more; nothing else of its routes is different.

@@ -48,6 +48,7 @@ impl Objects {
             mesh: self,
             service,
             config: self.configs.get(&service.name),
+            here: None,
         })
     }
 }

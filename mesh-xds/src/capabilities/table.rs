@@ -264,7 +264,7 @@ hold against what is sent.
 
 A connection is shared out by the kernel. That of a service with rules for requests goes to the node's Envoy
 ([requests](requests.md)), and a gRPC program that says `xds:///` shares its requests out itself. Where a service
-uses something that one of them does not follow, `meshctl apply` says so.
+uses something that one of them does not follow, `meshctl apply` and `describe` say so.
 
 Other fields of `spec` are for one of them: `onNoProxy` and `onNoBackend` for the kernel. Of
 `outlierDetection`, how long and how many are ejected holds for all.

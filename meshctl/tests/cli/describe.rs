@@ -35,6 +35,34 @@ fn line(text: &str, begins: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
+const IGNORED: &str = "
+{apiVersion: mesh.dev/v1alpha1, kind: Service, metadata: {name: orders},
+ spec: {vips: [10.96.0.11], ports: [{name: grpc, port: 80, appProtocol: grpc}]}}
+---
+{apiVersion: mesh.dev/v1alpha1, kind: Endpoint, metadata: {name: orders-1},
+ spec: {service: orders, address: 10.0.0.9}}
+---
+{apiVersion: mesh.dev/v1alpha1, kind: ServiceConfig, metadata: {name: orders},
+ spec: {timeouts: {request: 1s}, drainTimeout: 5s}}
+";
+
+/// What `apply` has said is not forgotten.
+#[test]
+fn what_some_clients_ignore_is_a_section() {
+    let control = Control::start();
+    control.apply(REVIEWS, &[]).quiet();
+    control.apply(IGNORED, &[]).code(0);
+    let text = control.run(&["describe", "svc", "reviews"]).quiet();
+    assert!(!text.contains("\nWarnings:"), "{text}");
+    for kind in ["svc", "sc"] {
+        let text = control.run(&["describe", kind, "orders"]).quiet();
+        let (_, warnings) = text.split_once("\nWarnings:\n").expect(&text);
+        for said in ["spec.drainTimeout", "Envoy, where", "gRPC clients without a proxy"] {
+            assert!(warnings.contains(said), "{said}: {warnings}");
+        }
+    }
+}
+
 #[test]
 fn traffic_is_a_section_where_there_is_any() {
     let control = Control::start();

@@ -9,6 +9,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod warnings;
 mod world;
 
 use mesh_api::manifest::DEFAULT_NAMESPACE;
@@ -60,7 +61,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
             let around = Around::fetch(&mut client, Kind::ServiceConfig, &target).await?;
             let (namespace, name) = (&target.namespace, &target.name);
             let traffic = Traffic::of_service(&mut client, namespace, name).await?;
-            service::service(&object, spec, &around, context.style) + &traffic.text(context.style)
+            let warnings = around.warnings(&mut client, &object).await?;
+            let text = service::service(&object, spec, &around, context.style);
+            text + &warnings + &traffic.text(context.style)
         }
         Some(Spec::Endpoint(spec)) => {
             let health = Health::fetch(&mut client, &target.namespace).await?;
@@ -69,7 +72,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
         }
         Some(Spec::ServiceConfig(_)) => {
             let around = Around::fetch(&mut client, Kind::Service, &target).await?;
-            service::config(&object, &around, context.style)
+            let warnings = around.warnings(&mut client, &object).await?;
+            service::config(&object, &around, context.style) + &warnings
         }
         None => head(&object).render(context.style),
     };
@@ -97,6 +101,16 @@ impl Around {
             endpoints: endpoints(client, &target.namespace).await?,
             health: Health::fetch(client, &target.namespace).await?,
         })
+    }
+
+    /// What is to be said of both.
+    async fn warnings(
+        &self,
+        client: &mut Client,
+        object: &wire::Object,
+    ) -> Result<String, Failure> {
+        let both: Vec<_> = std::iter::once(object).chain(&self.object).collect();
+        warnings::section(client, &both).await
     }
 }
 

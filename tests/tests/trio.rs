@@ -33,11 +33,11 @@ impl Way {
     }
 }
 
-fn service(first: &str, second: &str) -> Manifest {
-    let endpoint = |name: &str, n: u8, state: &str| {
+fn manifest(first: &str, second: &str, config: &str) -> Manifest {
+    let endpoint = |name: &str, n: u8, spec: &str| {
         format!(
             "---\napiVersion: mesh.dev/v1alpha1\nkind: Endpoint\nmetadata: {{name: web-{name}}}\n\
-             spec: {{service: web, version: {name}, address: {}, state: {state}}}\n",
+             spec: {{service: web, version: {name}, address: {}, {spec}}}\n",
             backend(n)
         )
     };
@@ -46,13 +46,21 @@ fn service(first: &str, second: &str) -> Manifest {
         "apiVersion: mesh.dev/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  \
          vips: [{}]\n  ports: [{{name: grpc, port: {}, targetPort: {PORT}, appProtocol: grpc}}]\n\
          {v1}{v2}---\napiVersion: mesh.dev/v1alpha1\nkind: ServiceConfig\nmetadata: {{name: web}}\n\
-         spec:\n  trafficRules:\n  - {{destination: {{version: v1}}, weight: {SHARE}}}\n  \
-         - {{destination: {{version: v2}}, weight: {}}}\n  timeouts: {{request: 5s}}\n  \
+         spec:\n{config}  timeouts: {{request: 5s}}\n  \
          healthCheck: {{tcp: {{}}, interval: 200ms, timeout: 100ms, unhealthyThreshold: 2}}\n",
         VIP.ip(),
         VIP.port(),
-        100 - SHARE,
     ))
+}
+
+/// A share for each version.
+fn service(first: &str, second: &str) -> Manifest {
+    let config = format!(
+        "  trafficRules:\n  - {{destination: {{version: v1}}, weight: {SHARE}}}\n  \
+         - {{destination: {{version: v2}}, weight: {}}}\n",
+        100 - SHARE
+    );
+    manifest(&format!("state: {first}"), &format!("state: {second}"), &config)
 }
 
 fn start(bed: &Testbed, version: &str, n: u8) -> anyhow::Result<Server> {
@@ -157,23 +165,8 @@ const NEAR: &str = "near";
 
 /// One endpoint on the node, and one elsewhere.
 fn local(mode: &str, first: &str) -> Manifest {
-    let endpoint = |name: &str, n: u8, node: &str, state: &str| {
-        format!(
-            "---\napiVersion: mesh.dev/v1alpha1\nkind: Endpoint\nmetadata: {{name: web-{name}}}\n\
-             spec: {{service: web, node: {node}, address: {}, state: {state}}}\n",
-            backend(n)
-        )
-    };
-    let (v1, v2) = (endpoint("v1", 0, NEAR, first), endpoint("v2", 1, "far", "Serving"));
-    Manifest::from_text(&format!(
-        "apiVersion: mesh.dev/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  \
-         vips: [{}]\n  ports: [{{name: grpc, port: {}, targetPort: {PORT}, appProtocol: grpc}}]\n\
-         {v1}{v2}---\napiVersion: mesh.dev/v1alpha1\nkind: ServiceConfig\nmetadata: {{name: web}}\n\
-         spec:\n  timeouts: {{request: 5s}}\n  loadBalancer: {{locality: {{mode: {mode}}}}}\n  \
-         healthCheck: {{tcp: {{}}, interval: 200ms, timeout: 100ms, unhealthyThreshold: 2}}\n",
-        VIP.ip(),
-        VIP.port(),
-    ))
+    let config = format!("  loadBalancer: {{locality: {{mode: {mode}}}}}\n");
+    manifest(&format!("node: {NEAR}, state: {first}"), "node: far", &config)
 }
 
 #[test]

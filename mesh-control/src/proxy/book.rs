@@ -1,6 +1,7 @@
 //! The builder behind a lock with its one task, and everybody who follows it.
 
 use std::borrow::Borrow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,10 +55,13 @@ impl ProxyBook {
     #[must_use]
     pub fn follow(&self, audience: Audience) -> watch::Receiver<Option<Arc<Snapshot>>> {
         let mut audiences = lock(&self.audiences);
-        let receiver = audiences.entry(audience).or_default().subscribe();
-        drop(audiences);
-        self.wake.notify_one();
-        receiver
+        match audiences.entry(audience) {
+            Entry::Occupied(served) => served.get().subscribe(),
+            Entry::Vacant(new) => {
+                self.wake.notify_one();
+                new.insert(watch::Sender::default()).subscribe()
+            }
+        }
     }
 
     /// Takes over what a commit has changed.

@@ -48,8 +48,8 @@ impl Snapshots {
     pub(super) const fn of(&self, dialect: Dialect) -> &Arc<Snapshot> {
         match dialect {
             Dialect::Envoy => &self.envoy,
-            Dialect::Grpc => &self.grpc,
-            Dialect::GrpcCore => &self.grpc_core,
+            Dialect::Grpc(Library::Other) => &self.grpc,
+            Dialect::Grpc(Library::Core) => &self.grpc_core,
         }
     }
 }

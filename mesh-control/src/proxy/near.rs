@@ -17,10 +17,8 @@ use super::facts::Facts;
 pub enum Dialect {
     /// For a node's Envoy.
     Envoy,
-    /// For gRPC clients that are not built on C-core.
-    Grpc,
-    /// For gRPC clients that are.
-    GrpcCore,
+    /// For gRPC clients that are built on this.
+    Grpc(Library),
 }
 
 /// Clients that are told the same.
@@ -158,11 +156,8 @@ fn translate(view: &View<'_>, dialect: Dialect) -> Vec<Named> {
     let (vacant, all) = (vacant(view), |_: &_| true);
     let (policy, assignments) = match dialect {
         Dialect::Envoy => (envoy::policy(view, &vacant), envoy::assignments(view, &all)),
-        Dialect::Grpc => {
-            (grpc::routes(view, &vacant, Library::Other), grpc::assignments(view, &all))
-        }
-        Dialect::GrpcCore => {
-            (grpc::routes(view, &vacant, Library::Core), grpc::assignments(view, &all))
+        Dialect::Grpc(library) => {
+            (grpc::routes(view, &vacant, library), grpc::assignments(view, &all))
         }
     };
     policy.into_iter().chain(assignments).collect()

@@ -11,6 +11,7 @@ use mesh_api::model::{
 use mesh_api::resource::{HEALTH, encode};
 use mesh_api::wire;
 use mesh_xds::snapshot::{Resource, Snapshot};
+use mesh_xds::translate::grpc::Library;
 use mesh_xds::translate::{ASSIGNMENT, CLUSTER, LISTENER, ROUTES, TYPES};
 use proptest::prelude::*;
 use tokio::sync::watch;
@@ -136,7 +137,7 @@ fn audience(dialect: Dialect, zone: &str) -> Audience {
 }
 
 fn audiences() -> BTreeSet<Audience> {
-    let all = [Dialect::Envoy, Dialect::Grpc, Dialect::GrpcCore];
+    let all = [Dialect::Envoy, Dialect::Grpc(Library::Other), Dialect::Grpc(Library::Core)];
     all.into_iter().flat_map(|it| ["", "z-0", "z-1"].map(|zone| audience(it, zone))).collect()
 }
 

@@ -4,6 +4,7 @@
 use mesh_api::model::{Label, NodeLocality};
 use mesh_api::resource::{AGENT_TYPES, ASIDE_TYPES};
 use mesh_xds::ads::{NODE, Node, text_in};
+use mesh_xds::translate::grpc::Library;
 
 use crate::proxy::{Audience, Dialect};
 
@@ -54,8 +55,8 @@ pub(super) fn audience(kind: ClientKind, node: Option<&Node>) -> Audience {
     let is_core = node.is_some_and(|node| node.user_agent_name.starts_with("gRPC C-core"));
     let dialect = match kind {
         ClientKind::Envoy | ClientKind::Agent => Dialect::Envoy,
-        ClientKind::Grpc if is_core => Dialect::GrpcCore,
-        ClientKind::Grpc => Dialect::Grpc,
+        ClientKind::Grpc if is_core => Dialect::Grpc(Library::Core),
+        ClientKind::Grpc => Dialect::Grpc(Library::Other),
     };
     let label = |text: &str| text.parse::<Label>().ok();
     let locality = node.and_then(|node| node.locality.as_ref());
@@ -99,10 +100,11 @@ mod tests {
             let node = Node { user_agent_name: user_agent.to_owned(), ..Node::default() };
             audience(kind, Some(&node)).dialect
         };
-        assert_eq!(of(ClientKind::Grpc, "gRPC C-core linux"), Dialect::GrpcCore);
-        assert_eq!(of(ClientKind::Grpc, "gRPC Go"), Dialect::Grpc);
+        assert_eq!(of(ClientKind::Grpc, "gRPC C-core linux"), Dialect::Grpc(Library::Core));
+        assert_eq!(of(ClientKind::Grpc, "gRPC Go"), Dialect::Grpc(Library::Other));
         assert_eq!(of(ClientKind::Envoy, "envoy"), Dialect::Envoy);
-        let nowhere = Audience { dialect: Dialect::Grpc, here: NodeLocality::default() };
+        let nowhere =
+            Audience { dialect: Dialect::Grpc(Library::Other), here: NodeLocality::default() };
         assert_eq!(audience(ClientKind::Grpc, None), nowhere);
         let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
         let locality =

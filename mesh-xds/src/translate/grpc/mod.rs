@@ -27,7 +27,7 @@ use super::pool::pool;
 use super::{ASSIGNMENT, CLUSTER, LISTENER, Named, ROUTES, View, shared};
 
 /// What a client is built on. All are told the same but for timeouts of routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Library {
     /// gRPC's C-core, below the clients of C++, Python, Ruby, PHP and Objective-C: whose timeouts are
     /// over too early, by one to two seconds. It is told two seconds more.
